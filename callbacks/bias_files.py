@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Measurements as files beside the logs: written whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from ..metrics import ENCODINGS, LayerBias
+
+__all__ = ("figure_bytes", "history_csv", "measurement_json", "write_whole")
+
+
+def write_whole(path: Path, content: bytes | str) -> None:
+    """Write a file so that a reader, a kill or a full disk never leaves half of it in place of a good one.
+
+    Raises:
+        OSError: if it cannot be written; what was there before stays.
+
+    Example:
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> write_whole(folder / "new" / "a.txt", "whole")
+        >>> (folder / "new" / "a.txt").read_text()
+        'whole'
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def figure_bytes(figure: Figure, dpi: int = 130) -> bytes:
+    """A figure as PNG."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi)
+    return buffer.getvalue()
+
+
+def _plain(value: float) -> float | None:
+    """JSON has no NaN: an unknown interval is null."""
+    return None if math.isnan(value) else round(value, 6)
+
+
+def measurement_json(record: Mapping[str, Any], settings: Mapping[str, Any], biases: Mapping[str, LayerBias]) -> str:
+    """Everything about one measurement: how it was made, each layer's numbers, and the scores of every unit.
+
+    Args:
+        record: ``{"step", "epoch", "stage", "layers": {layer: numbers}}``.
+        settings: estimator, threshold, style set, seed, number of clips …
+        biases: the full results by layer.
+    """
+    layers = {
+        layer: {
+            **{name: _plain(value) for name, value in record["layers"][layer].items()},
+            "unit_scores_static": [round(score, 6) for score in bias.unit_scores[0].tolist()],
+            "unit_scores_dynamic": [round(score, 6) for score in bias.unit_scores[1].tolist()],
+            "unit_encodings": [ENCODINGS[index] for index in bias.encoding.tolist()],
+        }
+        for layer, bias in biases.items()
+    }
+    head = {key: record[key] for key in ("step", "epoch", "stage")}
+    return json.dumps({**head, "settings": dict(settings), "layers": layers}, indent=1)
+
+
+def history_csv(history: Sequence[Mapping[str, Any]]) -> str:
+    """All measurements of a run, one row for each layer of each measurement.
+
+    Example:
+        >>> print(history_csv([{"step": 0, "epoch": 0, "stage": "fit", "layers": {"res5": {"static": 40.0}}}]))
+        step,epoch,stage,layer,static
+        0,0,fit,res5,40.0
+        <BLANKLINE>
+    """
+    rows = [
+        {"step": record["step"], "epoch": record["epoch"], "stage": record["stage"], "layer": layer, **numbers}
+        for record in history
+        for layer, numbers in record["layers"].items()
+    ]
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, fieldnames=list(rows[0]) if rows else ["step"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(
+        {key: "" if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
+        for row in rows
+    )
+    return buffer.getvalue()

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One measurement: batches in, the bias of every layer out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.distributed
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.utilities.data import extract_batch_size
+from torch import Tensor
+
+from ..metrics import LayerBias, StaticDynamicBias
+from ..metrics.bias import Estimator
+from ..models.features import capture
+from ..perturbations import Triplet, VideoTriplets
+from .batches import VideoInputs
+from .measuring import traceless
+
+__all__ = ("BiasMeasurement", "TripletFunction")
+
+TripletFunction = Callable[[Any], Triplet]
+
+
+class BiasMeasurement:
+    """Collects the features of triplets into one metric a layer: three forward passes a clip, constant memory.
+
+    Args:
+        layers: layer patterns.
+        triplets: makes triplets from videos in [0, 1]; or, for models of several inputs, any function of the whole
+            batch that returns a triplet of what the model is called with.
+        inputs: how to read batches and call the model.
+        num_clips: stop after so many clips, over all ranks.
+        channel_dim: passed to :func:`~staticdropout.models.features.channel_means`.
+        estimator: see :class:`~staticdropout.metrics.StaticDynamicBias`.
+        threshold: λ.
+        num_groups: groups of clips for the intervals.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[str],
+        triplets: VideoTriplets | TripletFunction,
+        inputs: VideoInputs,
+        num_clips: int,
+        channel_dim: int | None = None,
+        estimator: Estimator = "paper",
+        threshold: float = 0.5,
+        num_groups: int = 10,
+    ) -> None:
+        self.layers, self.triplets, self.inputs, self.num_clips = list(layers), triplets, inputs, num_clips
+        self.channel_dim = channel_dim
+        self.metric_options: dict[str, Any] = {"estimator": estimator, "threshold": threshold, "num_groups": num_groups}
+        self.metrics: dict[str, StaticDynamicBias] = {}
+        self.picture: dict[str, Tensor] = {}
+        """The first triplet, as ``{name: (T, H, W, 3)}`` pixels, to look at."""
+        self.problem = ""
+        """Why nothing can be measured, once that is known: a model that gives NaN, for instance."""
+        self.num_seen = 0
+        """Clips measured on this rank."""
+
+    def wants_more(self, world_size: int = 1) -> bool:
+        """Whether this rank has not yet measured its share of the clips."""
+        return not self.problem and self.num_seen * world_size < self.num_clips
+
+    def add(self, trainer: Trainer, module: LightningModule, batch: Any) -> None:
+        """Measure the clips of a batch, as far as they are wanted.
+
+        Raises:
+            BatchError: if the batch cannot be read.
+        """
+        if isinstance(self.triplets, VideoTriplets):
+            video = self.inputs.find(batch)
+            ids = self.inputs.ids(batch)
+        else:
+            video, ids = None, None
+        # With a distributed sampler, clip k of rank r is clip k * world_size + r of the data set.
+        size = len(video) if video is not None else _batch_size(batch)
+        order = torch.arange(self.num_seen, self.num_seen + size) * trainer.world_size + trainer.global_rank
+        keep = order < self.num_clips if video is not None else torch.ones(size, dtype=torch.bool)
+        order = order[keep]
+        if len(order) == 0:
+            return
+        with traceless(trainer, module):
+            if video is not None:
+                kept = video[: len(order)]
+                keys = ids[: len(order)] if ids is not None else [str(position) for position in order.tolist()]
+                triplet = self._video_triplet(kept, keys)
+            else:
+                triplet = self.triplets(batch)
+            with capture(module, self.layers, channel_dim=self.channel_dim, batch_size=len(order)) as run:
+                features = [run(self.inputs.call, module, member, batch) for member in triplet]
+            for layer, anchor in features[0].items():
+                sides = (anchor, features[1][layer], features[2][layer])
+                if not all(bool(side.isfinite().all()) for side in sides):
+                    self.problem = f"layer {layer} gives NaN or infinity. Has the training diverged?"
+                    return
+                self._metric(layer, anchor.shape[1], module.device).update(*sides, order)
+        self.num_seen += len(order)
+
+    def _video_triplet(self, video: Tensor, keys: Sequence[str]) -> Triplet:
+        assert isinstance(self.triplets, VideoTriplets)  # noqa: S101 - the caller's branch
+        pixels = self.triplets(self.inputs.pixels(video), keys)
+        if not self.picture:
+            clips = zip(("anchor", "same static", "same dynamic"), pixels, strict=True)
+            self.picture = {name: clip[0].permute(1, 2, 3, 0).float().cpu() for name, clip in clips}
+        return Triplet(*(self.inputs.restore(clip, like=video) for clip in pixels))
+
+    def _metric(self, layer: str, num_channels: int, device: torch.device) -> StaticDynamicBias:
+        if layer not in self.metrics:
+            # MPS has no float64; the moments are small enough for the host.
+            home = torch.device("cpu") if device.type == "mps" else device
+            self.metrics[layer] = StaticDynamicBias(num_channels, **self.metric_options).to(home)
+        return self.metrics[layer]
+
+    def compute(self, trainer: Trainer, module: LightningModule) -> dict[str, LayerBias]:
+        """The bias of every layer over the clips of all ranks (a collective call); empty if no clip was seen."""
+        if trainer.world_size > 1:
+            # A rank that saw no clip does not know the layers' sizes, but has to take part in the merge.
+            reports: list[tuple[str, dict[str, int]]] = [("", {})] * trainer.world_size
+            mine = (self.problem, {layer: metric.num_channels for layer, metric in self.metrics.items()})
+            torch.distributed.all_gather_object(reports, mine)
+            self.problem = next((problem for problem, _ in reports if problem), "")
+            sizes = max((sizes for _, sizes in reports), key=len)
+            for layer, num_channels in sizes.items():
+                self._metric(layer, num_channels, module.device)
+            names = list(sizes)
+        else:
+            names = list(self.metrics)
+        return {layer: self.metrics[layer].compute() for layer in names}
+
+
+def _batch_size(batch: Any) -> int:
+    """Clips in a batch of unknown kind: the first dimension of its first tensor."""
+    return extract_batch_size(batch)

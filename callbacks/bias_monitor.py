@@ -1,0 +1,368 @@
+# SPDX-License-Identifier: Apache-2.0
+"""BiasMonitor: static and dynamic bias of any video model as curves, while it trains."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
+from matplotlib.figure import Figure
+from rich.console import Console
+from tqdm.auto import tqdm
+
+from ..metrics import LayerBias, summarize
+from ..metrics.bias import Estimator
+from ..models.layer_names import INPUT, find_layers, last_linear
+from ..perturbations import VideoTriplets
+from ..visualization import bias_curves, bias_table, encoding_bars, triplet_figure, unit_scatter
+from .batches import VideoInputs
+from .bias_files import figure_bytes, history_csv, measurement_json, write_whole
+from .bias_measurement import BiasMeasurement, TripletFunction
+from .loggers import bias_scalars, lay_out_dashboard, log_figure, tag_of
+from .measuring import refuse_sharded, traceless
+
+__all__ = ("BiasMonitor",)
+
+
+class BiasMonitor(Callback):
+    """Measures how much of each layer is static and how much dynamic while a model trains (Kowal et al., Sec. 3).
+
+    Rides on the validation loop that exists: the first ``num_clips`` validation clips pass through the model three
+    more times, as triplets (a stylized clip, the same frames shuffled, the same clip in another style), which gives
+    both factors at all layers. Also measures once before training starts, and ``trainer.validate(...)`` measures a
+    trained model with no further code. The same clips get the same triplets every time, so two points of a curve
+    differ by the model alone. Training is not changed: weights are bit-identical with and without the callback.
+
+    Writes scalars to every logger; on TensorBoard a *Custom Scalars* page with static and dynamic of a layer in one
+    chart, and figures; and, in a folder ``bias`` beside the logs, ``bias.csv``, one JSON a measurement with the
+    scores of every unit, and the figures as PNG (``curves``, ``encodings``, ``units``, ``triplets``).
+    ``callback_metrics`` has ``bias/<layer>/static`` and ``bias/<layer>/dynamic`` for ModelCheckpoint and
+    EarlyStopping. The last measurement is printed as a table at the end.
+
+    What the numbers do not mean: contours survive every style, so shape counts as dynamic as well; the scores are
+    correlations, a lower bound on shared information; and numbers from different styles, estimators or clips cannot
+    be compared. All three are in the JSON.
+
+    Args:
+        layers: names of the layers, globs allowed (``"backbone.layer*"``); see
+            :mod:`staticdropout.models.layer_names`. By default the input of the last ``nn.Linear``, where
+            StaticDropout acts.
+        num_clips: how many validation clips to measure, over all ranks.
+        triplets: makes the triplets; by default :class:`~staticdropout.perturbations.VideoTriplets` with four
+            built-in styles. For models of several inputs, a function of the batch that returns a triplet of what the
+            model is called with.
+        estimator: ``"paper"`` (Eq. 1 and 2 as printed) or ``"released"`` (as the authors' code computes them).
+        threshold: λ, above which a unit encodes a factor; the paper's is 0.5.
+        num_groups: groups of clips for the jackknife intervals.
+        every_n_validations: measure in every n-th validation of a training.
+        measure_at_start: measure once before the first training step.
+        figures: draw figures, for the loggers and as files.
+        dirpath: folder for the files; by default ``bias`` in the first logger's folder, or in ``default_root_dir``.
+        channel_dim: where the layers' channels are; guessed by default (1 for maps, last for tokens and vectors).
+        dataloader_idx: which validation loader to ride on.
+        inputs: how to read batches and call the model; guessed by default.
+        verbose: print the table at the end.
+
+    Raises:
+        ValueError: for an option out of range.
+        LayerNotFoundError: when the loop starts, if a pattern matches no layer.
+
+    Example:
+        >>> from lightning.pytorch import Trainer
+        >>> monitor = BiasMonitor(layers=["backbone.layer*"], num_clips=500)
+        >>> trainer = Trainer(callbacks=[monitor], logger=False, enable_checkpointing=False)
+    """
+
+    def __init__(
+        self,
+        layers: str | Sequence[str] | None = None,
+        num_clips: int = 1000,
+        triplets: VideoTriplets | TripletFunction | None = None,
+        estimator: Estimator = "paper",
+        threshold: float = 0.5,
+        num_groups: int = 10,
+        every_n_validations: int = 1,
+        measure_at_start: bool = True,
+        figures: bool = True,
+        dirpath: str | Path | None = None,
+        channel_dim: int | None = None,
+        dataloader_idx: int = 0,
+        inputs: VideoInputs | None = None,
+        verbose: bool = True,
+    ) -> None:
+        for name, value in (
+            ("num_clips", num_clips),
+            ("num_groups", num_groups),
+            ("every_n_validations", every_n_validations),
+        ):
+            if value < 1:
+                raise ValueError(f"{name}={value} must be at least 1.")
+        if num_clips < 2 * num_groups:
+            warnings.warn(f"{num_clips} clips in {num_groups} groups: intervals will be rough.", stacklevel=2)
+        self.layers = [layers] if isinstance(layers, str) else list(layers) if layers is not None else None
+        self.num_clips = num_clips
+        self.triplets = triplets or VideoTriplets()
+        self.estimator: Estimator = estimator
+        self.threshold = threshold
+        self.num_groups = num_groups
+        self.every_n_validations = every_n_validations
+        self.measure_at_start = measure_at_start
+        self.figures = figures
+        self.dirpath = dirpath
+        self.channel_dim = channel_dim
+        self.dataloader_idx = dataloader_idx
+        self.inputs = inputs or VideoInputs()
+        self.verbose = verbose
+        self.history: list[dict[str, Any]] = []
+        """All measurements so far: step, epoch, stage, and the numbers of each layer."""
+        self.latest: dict[str, LayerBias] = {}
+        """The last measurement in full, by layer."""
+        self._validations = 0
+        self._measurement: BiasMeasurement | None = None
+        self._folder: Path | None = None
+        self._dashboard_done = False
+
+    @property
+    def state_key(self) -> str:
+        """Tells two monitors apart in a checkpoint."""
+        return self._generate_state_key(layers=self.layers, estimator=self.estimator, dirpath=str(self.dirpath))
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a number has to be quoted with."""
+        described = getattr(self.triplets, "description", {"triplets": getattr(self.triplets, "__name__", "custom")})
+        return {
+            "estimator": self.estimator,
+            "threshold": self.threshold,
+            "num_clips": self.num_clips,
+            "interval": f"95 % jackknife over {self.num_groups} groups of clips",
+            **described,
+        }
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse what cannot work, and settle the folder on all ranks."""
+        refuse_sharded(trainer, "BiasMonitor")
+        if stage in ("fit", "validate"):
+            self._folder = Path(self.dirpath or Path(trainer.log_dir or trainer.default_root_dir) / "bias")
+            self._dashboard_done = False
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Check the layers' names before anything is spent."""
+        self._layers_of(pl_module)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Measure the model before it is trained."""
+        if self.measure_at_start and trainer.enable_validation and not self.history and trainer.global_step == 0:
+            self._measure_before_training(trainer, pl_module)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin a measurement, unless this is the sanity check or not its turn."""
+        self._measurement = None
+        if trainer.sanity_checking:
+            return
+        if self._validations % self.every_n_validations == 0 or trainer.state.fn == "validate":
+            self._measurement = self._new_measurement(pl_module)
+        self._validations += 1
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Measure the batch, as long as clips are wanted."""
+        if dataloader_idx == self.dataloader_idx:
+            self._add(trainer, pl_module, batch)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Merge the ranks, publish and write the measurement."""
+        if self._measurement is not None:
+            self._finish(trainer, pl_module, log_for_callbacks=True)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print the last measurement."""
+        self._print(trainer)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print the measurement of ``trainer.validate``."""
+        if trainer.state.fn == "validate":
+            self._print(trainer)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Drop the measurement that was under way; all finished ones are on disk."""
+        self._measurement = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """The measurements so far, as plain values."""
+        return {"history": self.history, "validations": self._validations}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the curves of the interrupted run."""
+        self.history = list(state_dict["history"])
+        self._validations = state_dict["validations"]
+
+    def _layers_of(self, module: LightningModule) -> list[str]:
+        return [layer.name for layer in find_layers(module, self.layers or f"{last_linear(module)}[{INPUT}]")]
+
+    def _new_measurement(self, module: LightningModule) -> BiasMeasurement:
+        return BiasMeasurement(
+            self._layers_of(module),
+            self.triplets,
+            self.inputs,
+            self.num_clips,
+            self.channel_dim,
+            self.estimator,
+            self.threshold,
+            self.num_groups,
+        )
+
+    def _add(self, trainer: Trainer, module: LightningModule, batch: Any) -> None:
+        if self._measurement is None or not self._measurement.wants_more(trainer.world_size):
+            return
+        self._measurement.add(trainer, module, batch)
+
+    def _measure_before_training(self, trainer: Trainer, module: LightningModule) -> None:
+        """One pass over the first validation batches, as the validation loop would give them."""
+        loop = trainer.fit_loop.epoch_loop.val_loop
+        # User code may look at the stage, to augment training batches only for instance.
+        trainer.validating = True
+        try:
+            if trainer.val_dataloaders is None:
+                loop.setup_data()
+            loaders = trainer.val_dataloaders
+            loader = loaders[self.dataloader_idx] if isinstance(loaders, list | tuple) else loaders
+            limit = loop.max_batches[self.dataloader_idx]
+            self._measurement = self._new_measurement(module)
+            self._run_loader(trainer, module, loader, limit)
+            self._finish(trainer, module, log_for_callbacks=False)
+        finally:
+            trainer.training = True
+            self._measurement = None
+
+    def _run_loader(self, trainer: Trainer, module: LightningModule, loader: Any, limit: int | float) -> None:
+        assert self._measurement is not None  # noqa: S101 - set by the caller
+        bar = tqdm(
+            total=self.num_clips,
+            desc="Measuring bias before training",
+            unit="clip",
+            leave=False,
+            disable=trainer.progress_bar_callback is None or not trainer.is_global_zero,
+        )
+        generator = getattr(loader, "generator", None)
+        state = generator.get_state() if generator is not None else None
+        # Starting a loader draws from the global generator; traceless puts it back.
+        with bar, traceless(trainer, module):
+            for batch_idx, batch in enumerate(loader):
+                if batch_idx >= limit or not self._measurement.wants_more(trainer.world_size):
+                    break
+                batch = trainer.precision_plugin.convert_input(batch)
+                batch = module._on_before_batch_transfer(batch, dataloader_idx=self.dataloader_idx)
+                batch = trainer.strategy.batch_to_device(batch, dataloader_idx=self.dataloader_idx)
+                before = self._measurement.num_seen
+                self._add(trainer, module, batch)
+                bar.update((self._measurement.num_seen - before) * trainer.world_size)
+        if generator is not None:
+            generator.set_state(state)
+
+    def _finish(self, trainer: Trainer, module: LightningModule, log_for_callbacks: bool) -> None:
+        assert self._measurement is not None  # noqa: S101 - checked by the callers
+        measurement, self._measurement = self._measurement, None
+        biases = measurement.compute(trainer, module)
+        if measurement.problem:
+            rank_zero_warn(f"No bias was measured at step {trainer.global_step}: {measurement.problem}")
+            return
+        if not biases:
+            rank_zero_warn("No bias was measured: the validation loop gave no clip.")
+            return
+        numbers = {layer: summarize(bias) for layer, bias in biases.items()}
+        stage = "validate" if trainer.state.fn == "validate" else "fit"
+        record = {"step": trainer.global_step, "epoch": trainer.current_epoch, "stage": stage, "layers": numbers}
+        self.latest = {layer: LayerBias(*(part.cpu() for part in bias)) for layer, bias in biases.items()}
+        self.history.append(record)
+        scalars = bias_scalars(numbers)
+        if log_for_callbacks:
+            shares = {
+                f"bias/{tag_of(layer)}/{factor}": numbers[layer][factor]
+                for layer in numbers
+                for factor in ("static", "dynamic")
+            }
+            module.log_dict(shares, logger=False, rank_zero_only=False, sync_dist=False)
+        for logger in trainer.loggers:
+            logger.log_metrics(scalars, step=trainer.global_step)
+        self._publish(trainer, record, measurement.picture)
+
+    @rank_zero_only
+    def _publish(self, trainer: Trainer, record: Mapping[str, Any], picture: Mapping[str, torch.Tensor]) -> None:
+        """Dashboard, figures and files; a full disk costs a warning, not the training."""
+        if not self._dashboard_done:
+            lay_out_dashboard(trainer.loggers, list(self.latest))
+            self._dashboard_done = True
+        drawn = self._draw(record, picture) if self.figures else {}
+        for name, figure in drawn.items():
+            log_figure(trainer.loggers, f"bias_figures/{name}", figure, trainer.global_step)
+        if self._folder is None or _is_dry_run(trainer):
+            return
+        try:
+            name = f"{record['stage']}_step_{record['step']:08d}.json"
+            write_whole(self._folder / "measurements" / name, measurement_json(record, self.settings, self.latest))
+            write_whole(self._folder / "bias.csv", history_csv(self.history))
+            for name, figure in drawn.items():
+                write_whole(self._folder / f"{name}.png", figure_bytes(figure))
+        except OSError as error:
+            rank_zero_warn(
+                f"The bias measured at step {record['step']} could not be written to {self._folder}: {error}. "
+                "Training goes on; the next measurement tries again."
+            )
+
+    def _draw(self, record: Mapping[str, Any], picture: Mapping[str, torch.Tensor]) -> dict[str, Figure]:
+        numbers = record["layers"]
+        clips = int(next(iter(numbers.values()))["num_clips"])
+        styles = "+".join(self.settings.get("style_names", []))
+        how = f"step {record['step']}, {clips} clips, {styles or self.settings['triplets']}, estimator {self.estimator}"
+        curves = [entry for entry in self.history if set(entry["layers"]) & set(numbers)]
+        figures = {
+            "curves": bias_curves([entry["step"] for entry in curves], [entry["layers"] for entry in curves], how),
+            "encodings": encoding_bars(numbers, how),
+            "units": unit_scatter(
+                {name: b.unit_scores.numpy() for name, b in self.latest.items()}, self.threshold, how
+            ),
+        }
+        if picture:
+            figures["triplets"] = triplet_figure({name: clip.numpy() for name, clip in picture.items()}, title=how)
+        return figures
+
+    @rank_zero_only
+    def _print(self, trainer: Trainer) -> None:
+        if not self.verbose or not self.history:
+            return
+        last = self.history[-1]
+        clips = int(next(iter(last["layers"].values()))["num_clips"])
+        styles = "+".join(self.settings.get("style_names", []))
+        caption = f"step {last['step']}, {clips} clips, {styles}, λ={self.threshold}, ± 95 % intervals"
+        console = Console()
+        if not console.is_terminal:
+            console = Console(width=120)  # a log file has no width
+        console.print(bias_table(last["layers"], title="Static and dynamic bias", caption=caption))
+        lines = []
+        if self._folder is not None and not _is_dry_run(trainer):
+            if self.figures:
+                lines.append(f"Bias curves: {self._folder / 'curves.png'}")
+            lines.append(f"All numbers: {self._folder / 'bias.csv'}")
+        folders = [logger.log_dir for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
+        lines += [f"Open TensorBoard: tensorboard --logdir {folder}" for folder in folders[:1]]
+        for line in lines:
+            console.print(line, soft_wrap=True, highlight=False)
+
+
+def _is_dry_run(trainer: Trainer) -> bool:
+    """Whether this is a ``fast_dev_run``, which leaves no files behind."""
+    return bool(getattr(trainer, "fast_dev_run", False))

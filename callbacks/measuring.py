@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run a model beside its training without leaving a trace: no gradient, no statistics, no random number used up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
+from lightning.pytorch.utilities.seed import isolate_rng
+from torch.nn.modules.batchnorm import _NormBase
+
+__all__ = ("refuse_sharded", "traceless")
+
+
+@contextmanager
+def traceless(trainer: Trainer, module: LightningModule, batch_statistics: bool = False) -> Iterator[None]:
+    """Forward passes inside leave weights, statistics, modes and random states as they were.
+
+    The model runs in eval mode, without gradients and in the Trainer's precision.
+
+    Args:
+        trainer: the Trainer, for its precision.
+        module: the LightningModule.
+        batch_statistics: normalise by the statistics of the batch, as in training, instead of the running ones. The
+            running statistics are put back afterwards.
+    """
+    modes = [(part, part.training) for part in module.modules()]
+    norms = [part for part in module.modules() if isinstance(part, _NormBase)] if batch_statistics else []
+    kept = [(buffer, buffer.clone()) for norm in norms for buffer in norm.buffers()]
+    with isolate_rng(include_cuda=module.device.type == "cuda"), torch.no_grad():
+        try:
+            module.eval()
+            for norm in norms:
+                norm.train()
+            with trainer.precision_plugin.forward_context():
+                yield
+        finally:
+            for part, mode in modes:
+                part.training = mode
+            for buffer, value in kept:
+                buffer.copy_(value)
+
+
+def refuse_sharded(trainer: Trainer, callback: str) -> None:
+    """Refuse strategies that shard the model, whose layers cannot be called or read on their own.
+
+    Raises:
+        MisconfigurationException: naming the strategy and what to use instead.
+    """
+    if isinstance(trainer.strategy, FSDPStrategy | ModelParallelStrategy | DeepSpeedStrategy):
+        raise MisconfigurationException(
+            f"{callback} does not support {type(trainer.strategy).__name__}, which splits the layers that it reads. "
+            "Use strategy='ddp', or one device."
+        )

@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: Apache-2.0
+"""StaticDropout for any LightningModule: installed from outside, re-estimated every few steps, resumed exactly."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor, nn
+
+from ..metrics.correlation import merge_moments, pair_moments
+from ..models.channel_selection import Sampling, ScoreTransform
+from ..models.features import capture
+from ..models.layer_names import INPUT, Layer, find_layers, last_linear
+from ..models.static_dropout import Rescale, ScoreEstimator, StaticDropoutLayer, check_options
+from ..perturbations.shuffling import shuffled
+from .batches import VideoInputs
+from .measuring import refuse_sharded, traceless
+
+__all__ = ("StaticDropout",)
+
+
+class StaticDropout(Callback):
+    """Drops static channels while a video model trains (Kowal et al., Sec. 5.2).
+
+    Every ``every_n_steps`` optimizer steps the clips of the current batch and copies of them with shuffled frames
+    pass through the model; channels that answer alike to both encode statics and are dropped more often until the
+    next estimate. Nothing of the LightningModule has to change, and its state dict stays as it is. With ``rate=0``
+    training is bit-identical to training without the callback, and the scores are still logged.
+
+    Where the paper speaks, the defaults are the paper's: every 30 iterations, the input of the classifier,
+    temperature 1. What it leaves open is marked below and in
+    :class:`~staticdropout.models.static_dropout.StaticDropoutLayer`. The published schedule ends with epochs without
+    dropout: add :class:`~staticdropout.callbacks.DropoutFreeFinetune`.
+
+    Logged at every estimate under ``static_dropout/``: mean and percentiles of the static scores, the largest over
+    the smallest probability to be dropped (1 means that the rule is inactive), the score of what was dropped against
+    all, the share dropped and the number of channels without a score.
+
+    Args:
+        rate: r, the share of channels dropped; the paper uses 0.1, 0.3, 0.5 and 0.7.
+        layer: where to drop: the name of a layer, whose output is thinned, or with the suffix ``[input]`` its input.
+            By default the input of the last ``nn.Linear``, the paper's place.
+        every_n_steps: optimizer steps between two estimates of the scores.
+        temperature: of the softmax over scores; the paper's is 1.
+        score_transform: ``"none"`` (paper), ``"zscore"`` or ``"rank"``, applied before the softmax.
+        sampling: ``"multinomial"`` (exactly ``round(r * C)`` channels, without replacement),
+            ``"multinomial_replacement"``, ``"bernoulli"`` or ``"topk"``. Open in the paper.
+        per_sample: a mask for every clip (default) or one for the batch. Open in the paper.
+        rescale: ``"keep"`` (as ``nn.Dropout``; default), ``"inclusion"`` or ``"none"``. Open in the paper.
+        estimator: ``"moments"`` (moving average; default) or ``"batch"`` (the last batch alone). Open in the paper.
+        momentum: weight of the past in the moving average. Open in the paper.
+        min_clips: clips to observe before scores are used; plain channel dropout until then. Open in the paper.
+        eps: smallest probability to stay that ``rescale="inclusion"`` divides by.
+        probe_mode: BatchNorm while scores are estimated: ``"eval"`` (running statistics; default) or ``"train"``
+            (statistics of the batch). Neither changes the running statistics. Open in the paper.
+        channel_dim: where the layer's channels are; guessed by default (1 for maps, last for tokens and vectors).
+        inputs: how to read batches and call the model; guessed by default.
+        seed: seed of masks and shuffles; by default the one of ``seed_everything``.
+
+    Raises:
+        ValueError: for an option out of range.
+        LayerNotFoundError: when training starts, if the layer does not exist.
+
+    Example:
+        >>> from lightning.pytorch import Trainer
+        >>> trainer = Trainer(callbacks=[StaticDropout(rate=0.3)], logger=False, enable_checkpointing=False)
+    """
+
+    def __init__(
+        self,
+        rate: float = 0.3,
+        layer: str | None = None,
+        every_n_steps: int = 30,
+        temperature: float = 1.0,
+        score_transform: ScoreTransform = "none",
+        sampling: Sampling = "multinomial",
+        per_sample: bool = True,
+        rescale: Rescale = "keep",
+        estimator: ScoreEstimator = "moments",
+        momentum: float = 0.9,
+        min_clips: int = 16,
+        eps: float = 1e-6,
+        probe_mode: Literal["eval", "train"] = "eval",
+        channel_dim: int | None = None,
+        inputs: VideoInputs | None = None,
+        seed: int | None = None,
+    ) -> None:
+        check_options(rate, temperature, score_transform, sampling, rescale, estimator, momentum, eps)
+        if every_n_steps < 1:
+            raise ValueError(f"every_n_steps={every_n_steps} must be at least 1.")
+        if probe_mode not in ("eval", "train"):
+            raise ValueError(f"probe_mode={probe_mode!r} is not 'eval' or 'train'.")
+        self.layer = layer
+        self.every_n_steps = every_n_steps
+        self.probe_mode = probe_mode
+        self.channel_dim = channel_dim
+        self.inputs = inputs or VideoInputs()
+        self.seed = seed
+        self.paused = False
+        """While true, nothing is dropped and nothing is estimated."""
+        self.dropout: StaticDropoutLayer | None = None
+        """The dropout itself: scores, moments and counters; there once training has started."""
+        self._options: dict[str, Any] = {
+            "rate": rate,
+            "temperature": temperature,
+            "score_transform": score_transform,
+            "sampling": sampling,
+            "per_sample": per_sample,
+            "rescale": rescale,
+            "estimator": estimator,
+            "momentum": momentum,
+            "min_clips": min_clips,
+            "eps": eps,
+        }
+        self._last_probe: int | None = None
+        self._num_probes = 0
+        self._restored: dict[str, Any] | None = None
+        self._target: Layer | None = None
+        self._handle: torch.utils.hooks.RemovableHandle | None = None
+
+    @property
+    def state_key(self) -> str:
+        """Tells two StaticDropouts on two layers apart in a checkpoint."""
+        return self._generate_state_key(layer=self.layer)
+
+    def should_probe(self, step: int) -> bool:
+        """Whether to re-estimate the scores before optimizer step ``step``; override for another schedule."""
+        return self._last_probe is None or step - self._last_probe >= self.every_n_steps
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse what cannot work before anything is spent."""
+        if stage == "fit":
+            refuse_sharded(trainer, "StaticDropout")
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Find the layer and hook it before the first forward pass: later hooks do not fire in compiled models."""
+        name = self.layer or f"{last_linear(pl_module)}[{INPUT}]"
+        layers = find_layers(pl_module, name)
+        if len(layers) > 1:
+            raise ValueError(
+                f"layer={name!r} matches {len(layers)} layers; StaticDropout works on one. Add one for each."
+            )
+        self._target = layers[0]
+        if self.seed is None:
+            self.seed = int(os.environ.get("PL_GLOBAL_SEED", torch.initial_seed() % 2**31))
+        if self._restored is not None:
+            self._apply_state(self._restored, trainer, pl_module)
+        self._attach()
+        rank_zero_info(f"StaticDropout: rate {self._options['rate']} at {self._target.name}.")
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Re-estimate the static scores when it is time, before the batch is trained on."""
+        if not self.paused and self.should_probe(trainer.global_step):
+            self._probe(trainer, pl_module, batch)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Leave no hook behind."""
+        self._detach()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Leave no hook behind, also after an error or an interrupt."""
+        self._detach()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Scores, moments, counters and seed, as tensors and plain values."""
+        if self.dropout is None:
+            return self._restored or {}
+        return {
+            "num_channels": self.dropout.num_channels,
+            "seed": self.seed,
+            "last_probe": self._last_probe,
+            "num_probes": self._num_probes,
+            "dropout": {name: value.cpu().clone() for name, value in self.dropout.state_dict().items()},
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Keep the state until training starts and the layer is known."""
+        self._restored = state_dict if state_dict.get("dropout") else None
+
+    def _apply_state(self, state: dict[str, Any], trainer: Trainer, pl_module: LightningModule) -> None:
+        self.seed, self._last_probe, self._num_probes = state["seed"], state["last_probe"], state["num_probes"]
+        self._build(state["num_channels"], trainer, pl_module).load_state_dict(state["dropout"])
+        self._restored = None
+
+    def _build(self, num_channels: int, trainer: Trainer, pl_module: LightningModule) -> StaticDropoutLayer:
+        self.dropout = StaticDropoutLayer(
+            num_channels, seed=self.seed or 0, rank=trainer.global_rank, **self._options
+        ).to(pl_module.device)
+        return self.dropout
+
+    def _probe(self, trainer: Trainer, pl_module: LightningModule, batch: Any) -> None:
+        """Two forward passes, of the clips and of their shuffled copies, and new scores."""
+        assert self._target is not None  # noqa: S101 - set in on_fit_start
+        video = self.inputs.find(batch)
+        generator = torch.Generator().manual_seed(hash((self.seed, trainer.global_rank, self._num_probes)) % 2**63)
+        copy = shuffled(video, generator, time_dim=self.inputs.time_dim(video))
+        with (
+            traceless(trainer, pl_module, batch_statistics=self.probe_mode == "train"),
+            capture(
+                pl_module, self._target.name, channel_dim=self.channel_dim, batch_size=len(video), stop_early=True
+            ) as run,
+        ):
+            features = [run(self.inputs.call, pl_module, clips, batch)[self._target.name] for clips in (video, copy)]
+        moments = pair_moments(features[0], features[1])
+        if trainer.world_size > 1:
+            gathered = trainer.strategy.all_gather(moments)
+            moments = gathered.view(-1, *moments.shape[1:])
+        dropout = self.dropout or self._build(features[0].shape[1], trainer, pl_module)
+        statistics = dropout.statistics()
+        dropout.observe_moments(merge_moments(moments))
+        # What was dropped is told against the scores it was drawn from; everything else is of the new scores.
+        statistics = dropout.statistics() | {key: statistics[key] for key in ("dropped_share", "dropped_score_excess")}
+        dropout.reset_counts()
+        self._last_probe = trainer.global_step
+        self._num_probes += 1
+        values = {f"static_dropout/{name}": value for name, value in statistics.items()}
+        for logger in trainer.loggers:
+            logger.log_metrics(values, step=trainer.global_step)
+
+    def _attach(self) -> None:
+        assert self._target is not None  # noqa: S101 - set in on_fit_start
+        self._detach()
+        module = self._target.module
+        if self._target.selector == INPUT:
+            self._handle = module.register_forward_pre_hook(self._thin_input, with_kwargs=True)
+        elif self._target.selector is None:
+            self._handle = module.register_forward_hook(self._thin_output)
+        else:
+            raise ValueError(f"layer={self._target.name!r}: only a whole output or an [input] can be thinned.")
+
+    def _detach(self) -> None:
+        if self._handle is not None:
+            self._handle.remove()
+            self._handle = None
+
+    # Out of compiled graphs: it draws from a generator of its own and counts on the host.
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _thin(self, module: nn.Module, x: Tensor) -> Tensor:
+        if self.dropout is None or self.paused or not module.training:
+            return x
+        self.dropout.channel_dim = self.channel_dim if self.channel_dim is not None else 1 if x.ndim > 3 else -1
+        thinned: Tensor = self.dropout(x)
+        return thinned
+
+    def _thin_input(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if args:
+            return (self._thin(module, args[0]), *args[1:]), kwargs
+        name = next(iter(kwargs))
+        return args, kwargs | {name: self._thin(module, kwargs[name])}
+
+    def _thin_output(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        if not isinstance(output, Tensor):
+            raise ValueError(
+                f"layer={self.layer!r} gives a {type(output).__name__}, not a tensor with channels to drop. "
+                "Name a layer inside it."
+            )
+        return self._thin(module, output)

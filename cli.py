@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands ``lightning`` and ``staticdropout``, which are the same."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import jsonargparse
+from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+# Importing the rooms makes short class names legal in configs.
+from . import __version__, callbacks, datamodules, lightning_modules  # noqa: F401
+from .config_files import expand_config_arguments, find_config, load_config, packaged_configs
+from .errors import StaticDropoutError
+from .lightning_modules import VideoClassifier
+from .models.tables import print_layers, print_models
+
+__all__ = ("main",)
+
+LOOPS = ("fit", "validate", "test", "predict")
+"""Subcommands of the Trainer."""
+
+
+def list_models(pattern: str = "*") -> None:
+    """List the models with parameters, multiply-adds and input.
+
+    Args:
+        pattern: a glob over names, e.g. "slow*".
+    """
+    print_models(pattern)
+
+
+def list_layers(target: str, frames: int = 8, size: int = 112) -> None:
+    """List the layers of a model with their output shapes, by the names that callbacks take.
+
+    Args:
+        target: a config (a file or the short name of a packaged one), or the name of a model.
+        frames: frames of the clip that is sent through.
+        size: its height and width in pixels.
+    """
+    try:
+        config = load_config(find_config(target))
+    except FileNotFoundError:
+        if "/" in target or target.endswith(".yaml"):
+            raise
+        module: LightningModule = VideoClassifier(target)
+    else:
+        parser = LightningArgumentParser()
+        parser.add_lightning_class_args(LightningModule, "model", subclass_mode=True)
+        module = parser.instantiate_classes(parser.parse_object({"model": config["model"]}))["model"]
+    print_layers(module, frames, size)
+
+
+def check_data(
+    root: str, reader: str = "decord", min_frames: int = 8, workers: int | None = None, output: str | None = None
+) -> None:
+    """Check every video of a data set in the Something-Something v2 layout: missing, unreadable and short files.
+
+    Exits with 1 if anything is wrong.
+
+    Args:
+        root: folder of the data set.
+        reader: decord, torchcodec, pyav or frames.
+        min_frames: a video with fewer frames is short.
+        workers: number of processes; by default one a core.
+        output: CSV file for all findings.
+    """
+    problems = datamodules.run_check(root, reader=reader, min_frames=min_frames, num_workers=workers, output=output)
+    if problems:
+        raise SystemExit(1)
+
+
+def style_sheet(
+    video: str, output: str = "styles.png", styles: list[str] | None = None, frames: int = 6, reader: str = "decord"
+) -> None:
+    """Write a contact sheet of a video in every style, as PNG.
+
+    Args:
+        video: path of the video.
+        output: path of the PNG.
+        styles: names of styles; all by default.
+        frames: frames to show.
+        reader: decord, torchcodec or pyav.
+    """
+    import numpy as np
+    import torch
+
+    from .perturbations import list_styles, save_sheet
+
+    source = datamodules.open_video(video, reader=reader, short_side=240)
+    indices = np.linspace(0, len(source) - 1, frames).round().astype(int).tolist()
+    clip = torch.from_numpy(source.get_batch(indices)).permute(3, 0, 1, 2).float() / 255
+    path = save_sheet(clip, Path(output), styles or list_styles(), num_frames=frames)
+    print(f"Wrote {path}.")
+
+
+VERBS: dict[str, dict[str, Any]] = {
+    "data": {"check": check_data},
+    "models": {"layers": list_layers, "list": list_models},
+    "styles": {"sheet": style_sheet},
+}
+"""The grouped verbs: ``staticdropout models list`` and so on."""
+
+
+def _epilog() -> str:
+    verbs = ", ".join(f"{group} {verb}" for group, members in VERBS.items() for verb in members)
+    configs = ", ".join(packaged_configs())
+    return f"further commands: {verbs} (each with --help). packaged configs for --config: {configs}."
+
+
+def _hand_on(arguments: Sequence[str]) -> bool:
+    """Give subcommands that are not ours to the ``lightning`` command of another distribution, as lightning_sdk's."""
+    for entry in entry_points(group="console_scripts", name="lightning"):
+        if entry.dist is not None and entry.dist.name.lower().replace("_", "-") != "staticdropout":
+            saved, sys.argv = sys.argv, ["lightning", *arguments]
+            try:
+                entry.load()()
+            finally:
+                sys.argv = saved
+            return True
+    return False
+
+
+def run(arguments: Sequence[str]) -> Any:
+    """Run a command and let errors through; returns the LightningCLI of a Trainer subcommand."""
+    command = arguments[0] if arguments else ""
+    if command in VERBS:
+        return jsonargparse.auto_cli(VERBS[command], args=list(arguments[1:]), prog=f"staticdropout {command}")
+    if command and not command.startswith("-") and command not in LOOPS and _hand_on(arguments):
+        return None
+    return LightningCLI(
+        LightningModule,
+        LightningDataModule,
+        subclass_mode_model=True,
+        subclass_mode_data=True,
+        seed_everything_default=0,
+        save_config_kwargs={"overwrite": True},
+        auto_configure_optimizers=False,
+        parser_kwargs={"version": f"staticdropout {__version__}", "epilog": _epilog()},
+        args=expand_config_arguments(arguments),
+    )
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Entry point of the commands.
+
+    Args:
+        args: the command line without the program's name; that of the process by default.
+
+    Raises:
+        SystemExit: with a message, for errors that a user can mend.
+
+    Example:
+        >>> main(["models", "list", "fast*"])  # doctest: +ELLIPSIS
+                 ...fastonly_r50...
+    """
+    try:
+        run(sys.argv[1:] if args is None else args)
+    except StaticDropoutError as error:
+        raise SystemExit(f"error: {error}") from error
+
+
+if __name__ == "__main__":
+    main()

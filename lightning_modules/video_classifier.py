@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Train, validate and test a video classifier."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule
+from timm.scheduler.scheduler import Scheduler as TimmScheduler
+from torch import Tensor, nn
+from torch.optim import SGD, Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torchmetrics import MetricCollection
+from torchmetrics.classification import MulticlassAccuracy, MulticlassStatScores
+
+from ..callbacks.skipped_videos import SkippedVideos
+from ..errors import AnnotationError, BatchError
+from ..models import ResNet3d, create_model, inflate_from_timm, load_checkpoint
+from .parameter_groups import parameter_groups
+
+__all__ = ("VideoClassifier",)
+
+OptimizerCallable = Callable[[Iterable[Any]], Optimizer]
+SchedulerCallable = Callable[[Optimizer], LRScheduler | ReduceLROnPlateau | TimmScheduler]
+
+
+def default_optimizer(parameters: Iterable[Any]) -> Optimizer:
+    """SGD as in the paper: learning rate 0.1 for 64 clips a step, Nesterov momentum 0.9, weight decay 1e-4."""
+    return SGD(parameters, lr=0.1, momentum=0.9, weight_decay=1e-4, nesterov=True)
+
+
+class VideoClassifier(LightningModule):
+    """A video classifier with cross-entropy: any registered model by name, or any module.
+
+    Batches are dicts ``{"video", "label", "id"}`` with videos ``(B, 3, T, H, W)``: uint8 from the loader, floats in
+    [0, 1] once they are on the device. :meth:`forward` normalises, so that everything that perturbs clips works on
+    pixels.
+
+    Logged: ``train/loss``, ``train/top1``; ``val/loss``, ``val/top1``, ``val/top5``, ``val/class_mean`` (mean of the
+        accuracies per
+    class), and the same for ``test``, in percent. The accuracy of every class is in :attr:`class_accuracy` after a
+    validation or test. A test batch may hold several views of a clip, ``(B, V, 3, T, H, W)``; their probabilities are
+    averaged.
+
+    Args:
+        model: a name of ``staticdropout models list``, or a module that maps normalised videos to logits ``(B,
+            num_classes)``.
+        num_classes: number of classes; 174 on Something-Something v2.
+        model_args: further arguments of the named model, e.g. ``{width: 16}``.
+        checkpoint: official or own checkpoint to start from; read without running anything in it. A head of another
+            class count is left out and reported, everything else must fit.
+        inflate: name of a timm ResNet (``resnet50``) whose ImageNet weights are inflated to 3-D before training.
+        inflate_weights: file with such weights, where timm shall not download them.
+        dropout: rate of standard dropout before the classifier, the paper's baseline.
+        label_smoothing: of the cross-entropy.
+        optimizer: makes the optimizer from parameters or parameter groups.
+        lr_scheduler: makes the schedule. Schedulers of timm count in epochs and are set after every step, at fractions
+            of an epoch, as the SlowFast recipes do; those of torch are stepped once an epoch.
+        norm_weight_decay: weight decay of normalisation layers; 0 in the SlowFast recipes. None: the optimizer's own.
+        mean: subtracted from pixels in [0, 1]; 0.45 in the official models.
+        std: divides them then; 0.225 in the official models.
+
+    Raises:
+        UnknownNameError: if no model has this name.
+        CheckpointError: if the checkpoint cannot be read or belongs to another model.
+        AnnotationError: during training, if a label is not below ``num_classes``.
+
+    Example:
+        >>> module = VideoClassifier("resnet3d_r18", num_classes=4, model_args={"width": 8})
+        >>> module(torch.rand(2, 3, 8, 32, 32)).shape
+        torch.Size([2, 4])
+    """
+
+    def __init__(
+        self,
+        model: str | nn.Module = "resnet3d_r18",
+        num_classes: int = 174,
+        model_args: dict[str, Any] | None = None,
+        checkpoint: str | None = None,
+        inflate: str | None = None,
+        inflate_weights: str | None = None,
+        dropout: float = 0.0,
+        label_smoothing: float = 0.0,
+        optimizer: OptimizerCallable = default_optimizer,
+        lr_scheduler: SchedulerCallable | None = None,
+        norm_weight_decay: float | None = 0.0,
+        mean: Sequence[float] = (0.45, 0.45, 0.45),
+        std: Sequence[float] = (0.225, 0.225, 0.225),
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters(ignore=["model", "optimizer", "lr_scheduler"])
+        if isinstance(model, str):
+            extra = {"dropout": dropout} if dropout else {}
+            self.model = create_model(model, num_classes, **extra, **(model_args or {}))
+        else:
+            if dropout or model_args:
+                raise ValueError("dropout and model_args are for models by name; build the module with them instead.")
+            self.model = model
+        if inflate is not None:
+            if not isinstance(self.model, ResNet3d):
+                raise ValueError(
+                    f"inflate is for the 3-D ResNets of this package, not for {type(self.model).__name__}."
+                )
+            inflate_from_timm(self.model, inflate, inflate_weights or True)
+        if checkpoint is not None:
+            load_checkpoint(self.model, checkpoint)
+        self.num_classes = num_classes
+        self.norm_weight_decay = norm_weight_decay
+        self.loss = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
+        self.class_accuracy: Tensor | None = None
+        """``(num_classes,)`` accuracy of every class in percent after a validation or test; NaN without clips."""
+        self._optimizer, self._lr_scheduler = optimizer, lr_scheduler
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1, 1), persistent=False)
+        self.train_top1 = MulticlassAccuracy(num_classes, average="micro")
+        self.val_metrics = self._metrics("val/")
+        self.test_metrics = self._metrics("test/")
+
+    mean: Tensor
+    std: Tensor
+
+    def _metrics(self, prefix: str) -> MetricCollection:
+        top5 = min(5, self.num_classes)
+        return MetricCollection(
+            {
+                "top1": MulticlassAccuracy(self.num_classes, average="micro"),
+                "top5": MulticlassAccuracy(self.num_classes, average="micro", top_k=top5),
+                "classes": MulticlassStatScores(self.num_classes, average="none"),
+            },
+            prefix=prefix,
+        )
+
+    def configure_callbacks(self) -> list[Callback]:
+        """Report videos that could not be read."""
+        return [SkippedVideos()]
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Make float pixels of uint8 pixels, on the device."""
+        if not isinstance(batch, dict) or "video" not in batch:
+            found = sorted(batch) if isinstance(batch, dict) else type(batch).__name__
+            raise BatchError(f"Expected a batch with the keys video, label and id, found {found}.")
+        video = batch["video"]
+        return batch if video.is_floating_point() else batch | {"video": video.float() / 255}
+
+    def forward(self, video: Tensor) -> Tensor:
+        """Logits ``(B, num_classes)`` of videos ``(B, 3, T, H, W)`` with pixels in [0, 1]."""
+        logits: Tensor = self.model((video - self.mean) / self.std)
+        return logits
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """Cross-entropy of a batch."""
+        label = self._labels(batch)
+        logits = self(batch["video"])
+        loss: Tensor = self.loss(logits, label)
+        self.train_top1(logits.detach(), label)
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(label))
+        return loss
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Loss and accuracies of a batch."""
+        self._evaluate(batch, self.val_metrics, "val")
+
+    def test_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Loss and accuracies of a batch, averaged over views."""
+        self._evaluate(batch, self.test_metrics, "test")
+
+    def predict_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
+        """Probabilities ``(B, num_classes)`` with the clips' ids."""
+        return {"id": batch.get("id"), "probabilities": self._probabilities(batch["video"])}
+
+    def on_train_epoch_end(self) -> None:
+        """Log the accuracy on training clips."""
+        self.log("train/top1", 100 * self.train_top1.compute())
+        self.train_top1.reset()
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the accuracies."""
+        self._log_metrics(self.val_metrics, "val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the accuracies."""
+        self._log_metrics(self.test_metrics, "test")
+
+    def configure_optimizers(self) -> Any:
+        """The optimizer over parameter groups, and its schedule."""
+        optimizer = self._optimizer(parameter_groups(self, self.norm_weight_decay))
+        if self._lr_scheduler is None:
+            return optimizer
+        scheduler = self._lr_scheduler(optimizer)
+        config: dict[str, Any] = {"scheduler": scheduler, "interval": "epoch"}
+        if isinstance(scheduler, TimmScheduler):
+            config["interval"] = "step"
+        elif isinstance(scheduler, ReduceLROnPlateau):
+            config["monitor"] = "val/loss"
+        return {"optimizer": optimizer, "lr_scheduler": config}
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """Set timm's schedulers at fractions of an epoch; step the others as usual."""
+        if isinstance(scheduler, TimmScheduler):
+            scheduler.step(self._epochs_done())  # type: ignore[arg-type] # timm computes with fractions as well
+        else:
+            super().lr_scheduler_step(scheduler, metric)
+
+    def _epochs_done(self) -> float:
+        """Epochs trained so far, with the fraction of the current one."""
+        steps = self.trainer.estimated_stepping_batches
+        epochs = self.trainer.max_epochs or 0
+        if epochs > 0 and math.isfinite(steps) and self.trainer.max_steps < 0:
+            return self.trainer.global_step * epochs / steps
+        return float(self.trainer.current_epoch)
+
+    def _labels(self, batch: dict[str, Any]) -> Tensor:
+        label: Tensor = batch["label"]
+        if len(label) and int(label.max()) >= self.num_classes:
+            raise AnnotationError(
+                f"Label {int(label.max())} in the data, but the model has {self.num_classes} classes (0 to "
+                f"{self.num_classes - 1}). Set --model.num_classes."
+            )
+        return label
+
+    def _probabilities(self, video: Tensor) -> Tensor:
+        """Probabilities, averaged over views where there are any."""
+        if video.ndim == 5:
+            probabilities: Tensor = self(video).softmax(-1)
+            return probabilities
+        views: Tensor = self(video.flatten(0, 1)).softmax(-1)
+        return views.view(*video.shape[:2], -1).mean(1)
+
+    def _evaluate(self, batch: dict[str, Any], metrics: MetricCollection, stage: str) -> None:
+        label = self._labels(batch)
+        if len(label) == 0:  # every video of the batch was unreadable
+            return
+        if batch["video"].ndim == 5:
+            logits = self(batch["video"])
+            loss = self.loss(logits, label)
+        else:
+            logits = self._probabilities(batch["video"])
+            loss = nn.functional.nll_loss(logits.clamp(min=1e-12).log(), label)
+        metrics.update(logits, label)
+        self.log(f"{stage}/loss", loss, prog_bar=stage == "val", sync_dist=True, batch_size=len(label))
+
+    def _log_metrics(self, metrics: MetricCollection, stage: str) -> None:
+        if not metrics[f"{stage}/top1"].update_called:
+            return
+        values = metrics.compute()
+        counts = values.pop(f"{stage}/classes")
+        accuracy = counts[:, 0] / counts[:, 4]  # true positives over clips of the class; NaN without clips
+        self.class_accuracy = 100 * accuracy.cpu()
+        values[f"{stage}/class_mean"] = accuracy.nanmean()
+        self.log_dict({name: 100 * value for name, value in values.items()}, prog_bar=False)
+        metrics.reset()
