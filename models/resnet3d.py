@@ -43,8 +43,8 @@ def make_shortcut(channels_in: int, channels_out: int, stride: int) -> nn.Module
     """Return the identity, or a strided 1x1x1 convolution where the block changes the shape."""
     if channels_in == channels_out and stride == 1:
         return nn.Identity()
-    conv = conv_time(channels_in, channels_out, 1, stride=stride)
-    return nn.Sequential(OrderedDict(conv=conv, bn=nn.BatchNorm3d(channels_out)))
+    conv, bn = conv_time(channels_in, channels_out, 1, stride=stride), nn.BatchNorm3d(channels_out)
+    return nn.Sequential(OrderedDict(conv=conv, bn=bn))
 
 
 class BottleneckBlock(nn.Module):
@@ -116,21 +116,19 @@ class ClassificationHead(nn.Module):
         channels: channels of the map.
         num_classes: number of classes.
         dropout: rate of standard dropout before ``fc``.
-        pool_size: kernel ``(T, H, W)`` of the official sliding average, which leaves several positions of a larger map;
-            None averages all positions.
+        pool: kernel ``(T, H, W)`` of the official sliding average, which leaves several positions of a larger map; None
+            averages all positions.
         mode: ``"logits"``, or ``"softmax"``: probabilities in evaluation, logits in training, as the official head.
     """
 
-    def __init__(
-        self, channels: int, num_classes: int, dropout: float, pool_size: Sequence[int] | None, mode: str
-    ) -> None:
+    def __init__(self, channels: int, num_classes: int, dropout: float, pool: Sequence[int] | None, mode: str) -> None:
         super().__init__()
         if mode not in ("logits", "softmax"):
             raise UnknownNameError("head_mode", mode, ("logits", "softmax"))
         self.mode = mode
         self.pool: nn.Module = nn.AdaptiveAvgPool3d(1)
-        if pool_size is not None:
-            frames, height, width = pool_size
+        if pool is not None:
+            frames, height, width = pool
             self.pool = nn.AvgPool3d((frames, height, width), stride=1)
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(channels, num_classes)

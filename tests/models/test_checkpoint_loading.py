@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Weights in every naming find their place, and a file that does not fit is refused with what it is."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from staticdropout.errors import CheckpointMismatchError
+from staticdropout.models.checkpoints import detect_layout, load_checkpoint, read_checkpoint, to_own_names
+from staticdropout.models.registry import create_model
+from torch import Tensor, nn
+
+
+def small(name: str = "slowonly_r18", num_classes: int = 4, **kwargs: Any) -> nn.Module:
+    torch.manual_seed(num_classes)
+    model = create_model(name, num_classes, **{"width": 8, "zero_init_last_bn": False, **kwargs})
+    for module in model.modules():  # no two layers alike, so that a swap shows
+        if isinstance(module, nn.BatchNorm3d):
+            nn.init.normal_(module.weight)
+            nn.init.normal_(module.bias)
+    return model
+
+
+def save(weights: Any, folder: Path) -> Path:
+    torch.save(weights, folder / "weights.pth")
+    return folder / "weights.pth"
+
+
+def assert_equal(model: nn.Module, other: nn.Module) -> None:
+    for (name, ours), theirs in zip(model.state_dict().items(), other.state_dict().values(), strict=True):
+        assert torch.equal(ours, theirs), name
+
+
+def slowfast_names(model: nn.Module, pathway: int = 0) -> dict[str, Tensor]:
+    """The same weights under SlowFast's names, by an inverse written on its own."""
+    renamed = {}
+    for name, tensor in model.state_dict().items():
+        new = re.sub(r"^stem\.", f"s1.pathway{pathway}_stem.", name)
+        new = re.sub(r"^res(\d)\.block(\d+)\.", rf"s\1.pathway{pathway}_res\2.", new)
+        new = re.sub(r"^res(\d)\.nonlocal(\d+)\.", rf"s\1.pathway{pathway}_nonlocal\2.", new)
+        new = new.replace("shortcut.conv", "branch1").replace("shortcut.bn", "branch1_bn")
+        new = re.sub(r"(_res\d+)\.conv_([abc])\.", r"\1.branch2.\2.", new)
+        new = re.sub(r"\.bn_([abc])\.", r".branch2.\1_bn.", new)
+        renamed[new.replace("head.fc", "head.projection")] = tensor
+    return renamed
+
+
+@pytest.mark.parametrize("prefix", ["", "model.", "module."])
+def test_our_own_and_lightnings_checkpoints_load_by_name(prefix: str, tmp_path: Path) -> None:
+    source, target = small(), small()
+    nn.init.zeros_(source.get_parameter("head.fc.bias"))
+    path = save({"state_dict": {prefix + k: v for k, v in source.state_dict().items()}}, tmp_path)
+    report = load_checkpoint(target, path)
+    assert_equal(target, source)
+    assert (report.file_format, report.layout, report.left_out) == ("torch zip", "staticdropout", ())
+    assert report.loaded == len(source.state_dict())
+
+
+@pytest.mark.parametrize("block", ["basic", "bottleneck"])
+@pytest.mark.parametrize("pathway", [0, 1])
+def test_slowfast_names_load_for_both_kinds_of_block_and_either_pathway(
+    block: str, pathway: int, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"block": block, "nonlocal_blocks": ((), (1,), (0,), ())}
+    source, target = small(**options), small(**options)
+    with torch.no_grad():
+        target.get_parameter("res5.block1.conv_a.weight").zero_()
+    report = load_checkpoint(target, save({"model_state": slowfast_names(source, pathway)}, tmp_path), allow=())
+    assert_equal(target, source)
+    assert report.layout == "SlowFast"
+    assert f"2-2-2-2 {block} blocks, width 8, temporal kernels 1 | 1,1 | 1,1 | 3,3 | 3,3" in report.architecture
+
+
+def test_a_head_for_other_classes_stays_fresh_and_is_reported(tmp_path: Path) -> None:
+    source, target = small(num_classes=4), small(num_classes=7)
+    fresh = target.get_parameter("head.fc.weight").clone()
+    report = load_checkpoint(target, save(source.state_dict(), tmp_path))
+    assert report.left_out == ("head.fc.weight", "head.fc.bias")
+    assert torch.equal(target.get_parameter("head.fc.weight"), fresh)
+    assert torch.equal(target.get_parameter("stem.conv.weight"), source.get_parameter("stem.conv.weight"))
+
+
+def test_a_head_for_other_classes_is_refused_where_no_gap_is_allowed(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointMismatchError, match=r"head.fc.weight \(4, 256\) instead of \(7, 256\)"):
+        load_checkpoint(small(num_classes=7), save(small().state_dict(), tmp_path), allow=())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda w: w.pop("res4.block1.conv_b.weight"), r"1 missing in the file: res4.block1.conv_b.weight\."),
+        (lambda w: w.pop("res2.block0.bn_a.running_var"), r"missing in the file: res2.block0.bn_a.running_var"),
+        (lambda w: w.update({"res6.weight": torch.ones(1)}), r"1 not in the model: res6.weight"),
+        (
+            lambda w: w.update({"stem.conv.weight": torch.ones(8, 3, 5, 7, 7)}),
+            r"stem.conv.weight \(8, 3, 5, 7, 7\) inst",
+        ),
+        (lambda w: w.pop("head.fc.weight"), "missing in the file: head.fc.weight"),
+        (lambda w: w.update({"head.fc.weight": torch.ones(9, 99)}), r"\(9, 99\) instead of \(4, 256\)"),
+    ],
+)
+def test_any_other_gap_is_an_error_and_leaves_the_model_untouched(change: Any, message: str, tmp_path: Path) -> None:
+    target, weights = small(), dict(small(num_classes=4).state_dict())
+    weights["stem.bn.bias"] = weights["stem.bn.bias"] + 1
+    change(weights)
+    before = {name: tensor.clone() for name, tensor in target.state_dict().items()}
+    with pytest.raises(CheckpointMismatchError, match=message):
+        load_checkpoint(target, save(weights, tmp_path))
+    assert all(torch.equal(before[name], tensor) for name, tensor in target.state_dict().items())
+
+
+def test_a_gap_that_is_named_is_accepted_and_reported(tmp_path: Path) -> None:
+    plain, target = small("i3d_r50"), small("i3d_nln_r50")
+    weights = {**plain.state_dict(), "extra.weight": torch.ones(1)}
+    report = load_checkpoint(target, save(weights, tmp_path), allow=["*.nonlocal*", "extra.*"])
+    assert report.ignored == ("extra.weight",)
+    assert report.left_out
+    assert all(".nonlocal" in name for name in report.left_out)
+    without_head = {name: tensor for name, tensor in plain.state_dict().items() if not name.startswith("head.")}
+    assert load_checkpoint(plain, save(without_head, tmp_path), allow="head.*").left_out == (
+        "head.fc.weight",
+        "head.fc.bias",
+    )
+
+
+def test_counters_of_batch_normalisation_may_be_absent(tmp_path: Path) -> None:
+    weights = {k: v for k, v in small().state_dict().items() if not k.endswith("num_batches_tracked")}
+    assert load_checkpoint(small(), save(weights, tmp_path), allow=()).loaded == len(weights)
+
+
+def test_the_error_says_what_the_file_is_and_what_the_model_is(tmp_path: Path) -> None:
+    path = save({"model_state": slowfast_names(small("i3d_r50", 6))}, tmp_path)
+    with pytest.raises(CheckpointMismatchError) as caught:
+        load_checkpoint(small("slowonly_r50"), path)
+    message = str(caught.value)
+    assert "The file (SlowFast naming) looks like: 3-D ResNet, 3-4-6-3 bottleneck blocks, width 8" in message
+    assert "5 | 3,3,3 | 3,1,3,1 | 3,1,3,1,3,1 | 1,3,1, 6 classes" in message
+    assert "The model is: 3-D ResNet, 3-4-6-3 bottleneck blocks, width 8, temporal kernels 1 | 1,1,1" in message
+    assert "11 of another shape: stem.conv.weight (8, 3, 5, 7, 7) instead of (8, 3, 1, 7, 7), res2.block0" in message
+    assert "and 6 more." in message
+
+
+def test_files_of_other_kinds_of_network_are_named(tmp_path: Path) -> None:
+    both = {**slowfast_names(small()), **slowfast_names(small(), pathway=1)}
+    with pytest.raises(CheckpointMismatchError, match="two pathways"):
+        load_checkpoint(small(), save(both, tmp_path))
+    fused = {"blocks.0.multipathway_blocks.0.conv.weight": torch.ones(1)}
+    fused["blocks.0.multipathway_blocks.1.conv.weight"] = torch.ones(1)
+    with pytest.raises(CheckpointMismatchError, match="two pathways"):
+        load_checkpoint(small(), save(fused, tmp_path))
+    with pytest.raises(CheckpointMismatchError, match="inflate_from_timm"):
+        load_checkpoint(small(), save({"layer1.0.conv1.weight": torch.ones(1)}, tmp_path))
+    with pytest.raises(CheckpointMismatchError, match=r"unknown naming.*no 3-D ResNet that is known here"):
+        load_checkpoint(small(), save({"a.weight": torch.ones(1)}, tmp_path))
+
+
+def test_any_module_can_be_loaded_by_its_own_names(tmp_path: Path) -> None:
+    source, target = nn.Linear(2, 3), nn.Linear(2, 3)
+    load_checkpoint(target, save(source.state_dict(), tmp_path))
+    assert_equal(target, source)
+
+
+def test_names_that_nothing_is_known_about_are_kept() -> None:
+    weights = {"s1.pathway0_stem.conv.weight": torch.ones(1), "s9.mystery": torch.ones(1)}
+    assert detect_layout(weights) == "SlowFast"
+    assert list(to_own_names(weights)) == ["stem.conv.weight", "s9.mystery"]
+
+
+def test_reading_leaves_weights_in_the_naming_of_the_file(tmp_path: Path) -> None:
+    weights = slowfast_names(small())
+    assert read_checkpoint(save({"model_state": weights}, tmp_path)).keys() == weights.keys()
