@@ -8,6 +8,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from scipy import stats
+from torch import Tensor
+
 from staticdropout.metrics.bias import (
     ENCODINGS,
     encode_units,
@@ -19,7 +21,6 @@ from staticdropout.metrics.bias import (
     unit_scores,
 )
 from staticdropout.metrics.correlation import pair_moments
-from torch import Tensor
 
 
 @pytest.fixture

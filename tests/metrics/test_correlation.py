@@ -4,8 +4,9 @@
 import numpy as np
 import pytest
 import torch
-from staticdropout.metrics.correlation import correlation, decay_moments, empty_moments, merge_moments, pair_moments
 from torch import Tensor
+
+from staticdropout.metrics.correlation import correlation, decay_moments, empty_moments, merge_moments, pair_moments
 
 
 def random_pairs(clips: int, channels: int, mean: float = 0.0, seed: int = 0) -> tuple[Tensor, Tensor]:

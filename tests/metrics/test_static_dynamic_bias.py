@@ -8,8 +8,9 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from staticdropout.metrics import LayerBias, StaticDynamicBias, summarize
 from torch import Tensor
+
+from staticdropout.metrics import LayerBias, StaticDynamicBias, summarize
 
 CLIPS, CHANNELS = 101, 7
 

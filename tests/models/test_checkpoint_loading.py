@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
+
 from staticdropout.errors import CheckpointMismatchError
 from staticdropout.models.checkpoints import detect_layout, load_checkpoint, read_checkpoint, to_own_names
 from staticdropout.models.registry import create_model
-from torch import Tensor, nn
 
 
 def small(name: str = "slowonly_r18", num_classes: int = 4, **kwargs: Any) -> nn.Module:

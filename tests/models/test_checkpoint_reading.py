@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
 from staticdropout.errors import CheckpointError, UnsafeCheckpointError
 from staticdropout.models.checkpoints import detect_format, read_checkpoint
 

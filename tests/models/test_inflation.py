@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 import timm
 import torch
+from torch import Tensor, nn
+
 from staticdropout.errors import CheckpointMismatchError
 from staticdropout.models.inflation import inflate_from_timm
 from staticdropout.models.registry import create_model
 from staticdropout.models.resnet3d import ResNet3d
-from torch import Tensor, nn
 
 
 def flat_network(name: str) -> nn.Module:

@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
+
 from staticdropout.models.checkpoints import caffe2_to_slowfast, load_checkpoint
 from staticdropout.models.registry import create_model, model_info
 from staticdropout.models.resnet3d import ResNet3d
-from torch import Tensor, nn
 
 PARITY = Path(__file__).parent / "parity"
 TOLERANCE = 2e-5  # of the recorded standard deviation of the stage

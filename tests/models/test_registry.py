@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
+
 from staticdropout.errors import UnknownNameError
 from staticdropout.models import registry
 from staticdropout.models.registry import (
@@ -16,7 +18,6 @@ from staticdropout.models.registry import (
     register_model,
 )
 from staticdropout.models.resnet3d import ResNet3d
-from torch import nn
 
 NAMES = [
     "c2d_r50",

@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
+
 from staticdropout.errors import BatchError, UnknownNameError
 from staticdropout.models.nonlocal_block import NonLocalBlock
 from staticdropout.models.resnet3d import BasicBlock, BottleneckBlock, ResNet3d
-from torch import Tensor, nn
 
 
 def small(**kwargs: Any) -> ResNet3d:

@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the built-in styles change and what they keep: colour, motion, flicker, static descriptors, and speed.
+
+Means over the clips (real ones of ``STATICDROPOUT_TEST_DATA`` where present, generated ones otherwise):
+
+- ``hellinger``: distance of the 8x8x8 RGB histogram to that of the source, 0 (same) to 1 (disjoint);
+- ``flow_error_px``: median error of DIS flow against a known smooth warp (mean 3 px) plus noise of 1/255, both frames
+  styled; ``source_flow_error_px`` is the same of the unstyled frames, ``flow_error_ratio`` the quotient;
+- ``flicker_ratio``: mean absolute difference of successive frames, styled over source (median over the clips);
+- ``r_source``, ``r_others``: Pearson correlation over stills of a hand-made static descriptor (colour and oriented
+  edges in four cells), style against source and against the other styles; low is good, 1 would be no change;
+- ``fps_112``, ``fps_224``, ``fps_256``: frames a second on clips of 16 square frames.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import importlib.metadata
+import os
+import platform
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+from torch.nn import functional as F
+from torchvision.transforms.v2.functional import center_crop, resize
+
+from staticdropout.perturbations import list_styles
+from staticdropout.perturbations.styles import Style, get_style
+
+DATA = Path(os.environ.get("STATICDROPOUT_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
+SIZES = (112, 224, 256)
+
+
+def generated_clips(count: int, frames: int, size: int) -> list[Tensor]:
+    """Colourful textures with shapes of several sizes that drift."""
+    clips = []
+    for index in range(count):
+        generator = torch.Generator().manual_seed(index)
+        scene = torch.zeros(3, 2 * size, 2 * size)
+        for cells in (4, 16, 64, 192):
+            coarse = torch.rand(1, 3, cells, cells, generator=generator)
+            scene += F.interpolate(coarse, 2 * size, mode="bicubic")[0] / cells**0.5
+        scene = (scene - scene.amin()) / (scene.amax() - scene.amin())
+        clips.append(torch.stack([scene[:, 2 * t : 2 * t + size, t : t + size] for t in range(frames)], dim=1))
+    return clips
+
+
+def real_clips(frames: int, size: int) -> list[Tensor]:
+    """Every second frame from the middle of each test clip, resized and cropped to a square."""
+    import decord
+
+    clips = []
+    for path in sorted((DATA / "clips").glob("*")):
+        reader = decord.VideoReader(str(path))
+        start = max(0, len(reader) // 2 - frames)
+        indices = [min(start + 2 * i, len(reader) - 1) for i in range(frames)]
+        video = torch.from_numpy(reader.get_batch(indices).asnumpy()).permute(0, 3, 1, 2) / 255
+        square = center_crop(resize(video, [size], antialias=True), [size, size])
+        clips.append(square.clamp(0, 1).transpose(0, 1).contiguous())
+    return clips
+
+
+def hellinger(a: Tensor, b: Tensor) -> float:
+    cells = [(clip.clamp(0, 1) * 7.999).long() for clip in (a, b)]
+    histograms = [torch.bincount((c[0] * 64 + c[1] * 8 + c[2]).flatten(), minlength=512).double() for c in cells]
+    p, q = (h / h.sum() for h in histograms)
+    return float((1 - (p * q).sqrt().sum()).clamp(min=0).sqrt())
+
+
+def warped_pair(frame: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """Return a clip (3, 2, H, W) of a warped, noisy copy of the frame and the frame, and the flow between them."""
+    generator = torch.Generator().manual_seed(seed)
+    height, width = frame.shape[-2:]
+    coarse = torch.randn(1, 2, 4, 4, generator=generator)
+    flow = F.interpolate(coarse, frame.shape[-2:], mode="bicubic", align_corners=True)
+    flow = flow * 3 / flow.norm(dim=1).mean()
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    grid = torch.stack([(x + flow[0, 0]) * 2 / (width - 1) - 1, (y + flow[0, 1]) * 2 / (height - 1) - 1], dim=-1)
+    warped = F.grid_sample(frame[None], grid[None], mode="bicubic", align_corners=True, padding_mode="reflection")[0]
+    noisy = warped + torch.randn(warped.shape, generator=generator) / 255
+    return torch.stack([noisy.clamp(0, 1), frame], dim=1), flow[0]
+
+
+def flow_error(pair: Tensor, flow: Tensor, margin: int = 16) -> float:
+    """Return the median end-point error of DIS flow in pixels, away from the border."""
+    images = (pair.permute(1, 2, 3, 0).numpy() * 255).round().astype(np.uint8)
+    grey = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in images]
+    empty = np.zeros((*grey[0].shape, 2), np.float32)
+    found = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(grey[0], grey[1], empty)
+    error = (torch.from_numpy(found).permute(2, 0, 1) - flow).norm(dim=0)
+    return float(error[margin:-margin, margin:-margin].median())
+
+
+def descriptor(frames: Tensor) -> Tensor:
+    """Colour means and spreads and oriented edge energies of frames (N, 3, H, W) in four cells: (N, D)."""
+    grey = frames.mean(1, keepdim=True)
+    maps = [frames, (frames[:, :1] - frames[:, 1:2]).abs(), (frames[:, :2].mean(1, keepdim=True) - frames[:, 2:]).abs()]
+    for scale in (1, 2, 4):
+        level = F.avg_pool2d(grey, scale)
+        dx = level[..., 1:-1, 2:] - level[..., 1:-1, :-2]
+        dy = level[..., 2:, 1:-1] - level[..., :-2, 1:-1]
+        maps += [F.adaptive_avg_pool2d(edge.abs(), 32) for edge in (dx, dy, dx + dy, dx - dy)]
+    means = [F.adaptive_avg_pool2d(m, 2).flatten(1) for m in maps]
+    spreads = F.adaptive_avg_pool2d(frames**2, 2).flatten(1) - means[0] ** 2
+    return torch.cat([*means, spreads.clamp(min=0).sqrt()], dim=1).double()
+
+
+def correlation(a: Tensor, b: Tensor) -> float:
+    """Mean over descriptor entries of their Pearson correlation over stills."""
+    a, b = a - a.mean(0), b - b.mean(0)
+    return float(((a * b).sum(0) / (a.norm(dim=0) * b.norm(dim=0)).clamp(min=1e-12)).mean())
+
+
+def frames_per_second(style: Style, size: int, device: str, repeats: int = 7) -> float:
+    clip = torch.rand(1, 3, 16, size, size, device=device)
+    times = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        style(clip)[0, 0, 0, 0, 0].item()  # reading a value waits for the device
+        times.append(time.perf_counter() - start)
+    return 16 / float(np.median(times[1:]))
+
+
+def mean(values: list[float]) -> float:
+    return round(float(np.mean(values)), 3)
+
+
+def measure(names: list[str], clips: list[Tensor], device: str) -> list[dict[str, Any]]:
+    def rendered(style: Style, clip: Tensor) -> Tensor:
+        return style(clip[None].to(device))[0].cpu()
+
+    def stills(videos: list[Tensor]) -> Tensor:
+        return descriptor(torch.cat([video[:, [0, -1]].transpose(0, 1) for video in videos]))
+
+    pairs = [warped_pair(clip[:, clip.shape[1] // 2], seed) for seed, clip in enumerate(clips)]
+    before = mean([flow_error(*pair) for pair in pairs])
+    flicker = [float(clip.diff(dim=1).abs().mean()) for clip in clips]
+    features = {"source": stills(clips)}
+    rows: list[dict[str, Any]] = []
+    for name in names:
+        style = get_style(name)
+        styled = [rendered(style, clip) for clip in clips]
+        features[name] = stills(styled)
+        after = mean([flow_error(rendered(style, pair), flow) for pair, flow in pairs])
+        ratios = [float(clip.diff(dim=1).abs().mean()) / max(f, 1e-6) for clip, f in zip(styled, flicker, strict=True)]
+        row = {"style": name, "hellinger": mean([hellinger(a, b) for a, b in zip(clips, styled, strict=True)])}
+        row |= {"flow_error_px": after, "source_flow_error_px": before, "flow_error_ratio": mean([after / before])}
+        row |= {"flicker_ratio": mean([float(np.median(ratios))])}
+        rows.append(row | {f"fps_{n}": round(frames_per_second(style, n, device), 1) for n in SIZES})
+    for name, row in zip(names, rows, strict=True):
+        row["r_source"] = mean([correlation(features[name], features["source"])])
+        others = [correlation(features[name], features[other]) for other in names if other != name]
+        row["r_others"] = mean(others) if others else ""
+    return rows
+
+
+def machine() -> str:
+    path = Path("/proc/cpuinfo")
+    found = re.search(r"model name\s*: (.*)", path.read_text()) if path.exists() else None
+    return f"{found[1] if found else platform.machine()}, {os.cpu_count()} cores"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--styles", nargs="+", default=list_styles())
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--generated", action="store_true", help="use generated clips even where real ones are present")
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "styles.csv")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    use_real = (DATA / "clips").is_dir() and not options.generated
+    clips = real_clips(16, 256) if use_real else generated_clips(8, 16, 256)
+    rows = measure(options.styles, clips, options.device)
+    about = {
+        "clips": f"{len(clips)} {'real' if use_real else 'generated'}, 16 frames",
+        "device": torch.cuda.get_device_name() if options.device.startswith("cuda") else options.device,
+        "machine": machine(),
+        "threads": options.threads,
+        "precision": "float32",
+        "layout": "BCTHW",
+        "torch": torch.__version__,
+        "opencv": cv2.__version__,
+        "staticdropout": importlib.metadata.version("staticdropout"),
+        "date": time.strftime("%Y-%m-%d"),
+    }
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    with options.output.open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=[*rows[0], *about], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(row | about for row in rows)
+    table = Table(*rows[0], title=f"{about['clips']}, {about['device']}, {options.threads} thread(s)")
+    for row in rows:
+        table.add_row(*(str(value) for value in row.values()))
+    Console(width=160).print(table, f"written: {options.output}")
+
+
+if __name__ == "__main__":
+    main()

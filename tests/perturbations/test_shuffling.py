@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import pickle
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+
+from staticdropout.errors import BatchError
+from staticdropout.perturbations import FrameShuffler, draw_permutations, shuffle_frames, shuffled
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_permutations_are_uniform_over_all_but_the_identity() -> None:
+    drawn = Counter(tuple(row) for row in draw_permutations(6000, 3, generator()).tolist())
+    assert set(drawn) == {(0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)}
+    assert all(abs(count - 1200) < 5 * (6000 * 0.2 * 0.8) ** 0.5 for count in drawn.values())
+
+
+def test_every_row_is_a_permutation_and_clips_get_different_ones() -> None:
+    drawn = draw_permutations(16, 12, generator())
+    assert torch.equal(drawn.sort(dim=1).values, torch.arange(12).repeat(16, 1))
+    assert len({tuple(row) for row in drawn.tolist()}) == 16
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float16, torch.int64])
+@pytest.mark.parametrize("time_dim", [1, 2, -3])
+def test_frames_are_reordered_as_numpy_would(dtype: torch.dtype, time_dim: int) -> None:
+    video = torch.arange(2 * 4 * 4 * 3 * 3).reshape(2, 4, 4, 3, 3).to(dtype)
+    order = torch.tensor([[3, 1, 0, 2], [1, 2, 3, 0]])
+    result = shuffle_frames(video, order, time_dim)
+    expected = np.stack([np.take(video[i].numpy(), order[i].numpy(), axis=time_dim % 5 - 1) for i in range(2)])
+    assert result.dtype == dtype
+    assert result.is_contiguous()
+    assert np.array_equal(result.numpy(), expected)
+
+
+def test_the_inverse_permutation_restores_the_video() -> None:
+    video, order = torch.rand(3, 3, 7, 2, 2), draw_permutations(3, 7, generator())
+    assert torch.equal(shuffle_frames(shuffle_frames(video, order), order.argsort(dim=1)), video)
+
+
+def test_a_non_contiguous_video_is_shuffled_too_and_left_unchanged() -> None:
+    video = torch.rand(2, 5, 3, 4, 4).transpose(1, 2)
+    before = video.clone()
+    order = draw_permutations(2, 5, generator())
+    assert torch.equal(shuffle_frames(video, order), shuffle_frames(before, order))
+    assert torch.equal(video, before)
+
+
+def test_gradients_flow_through() -> None:
+    video = torch.rand(2, 3, 4, 2, 2, requires_grad=True)
+    torch.autograd.backward(shuffled(video, generator()).sum())
+    assert torch.equal(video.grad, torch.ones_like(video))  # type: ignore[arg-type]
+
+
+def test_the_global_generator_is_not_touched_and_the_own_one_decides() -> None:
+    video = torch.rand(4, 3, 8, 2, 2)
+    before = torch.get_rng_state()
+    first, again, other = (shuffled(video, generator(seed)) for seed in (1, 1, 2))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_a_clip_of_equal_frames_looks_unchanged() -> None:
+    video = torch.ones(1, 3, 4, 2, 2)
+    assert torch.equal(shuffled(video, generator()), video)
+
+
+def test_a_shuffler_continues_from_its_saved_state() -> None:
+    video = torch.rand(2, 3, 9, 2, 2)
+    shuffler = FrameShuffler(seed=3)
+    shuffler(video)
+    state = shuffler.state_dict()
+    expected = [shuffler(video) for _ in range(3)]
+    resumed = FrameShuffler(seed=99)
+    resumed.load_state_dict(state)
+    assert all(torch.equal(resumed(video), clip) for clip in expected)
+    assert not torch.equal(expected[0], expected[1])
+
+
+def test_a_shuffler_travels_to_another_process_with_its_state() -> None:
+    video = torch.rand(2, 3, 9, 2, 2)
+    shuffler = FrameShuffler(seed=3)
+    shuffler(video)
+    copy = pickle.loads(pickle.dumps(shuffler))
+    assert torch.equal(copy(video), shuffler(video))
+
+
+def test_a_shuffler_keeps_its_time_dimension() -> None:
+    video = torch.arange(2).reshape(1, 2, 1, 1, 1)
+    assert FrameShuffler(time_dim=1)(video).flatten().tolist() == [1, 0]
+
+
+def test_a_single_frame_cannot_be_shuffled() -> None:
+    with pytest.raises(ValueError, match=r"1 frame.*cannot be shuffled"):
+        shuffled(torch.rand(2, 3, 1, 4, 4), generator())
+
+
+@pytest.mark.parametrize("time_dim", [0, -5, 5, 7])
+def test_a_wrong_dimension_of_time_is_named(time_dim: int) -> None:
+    with pytest.raises(BatchError, match=f"time_dim={time_dim}"):
+        shuffled(torch.rand(2, 3, 4, 4, 4), generator(), time_dim)
+
+
+def test_permutations_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(BatchError, match=r"shape \(2, 4\).*found \(2, 5\)"):
+        shuffle_frames(torch.rand(2, 3, 4, 4, 4), torch.arange(5).repeat(2, 1))
