@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+
 from staticdropout.datamodules import open_video, write_moving_shapes
 
 VIDEOS = "20bn-something-something-v2"

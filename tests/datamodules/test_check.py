@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rich.console import Console
+
 from staticdropout.datamodules import check, run_check
 from staticdropout.datamodules.vp9 import without_tag_warning, write_vp9
 from staticdropout.errors import DatasetNotFoundError

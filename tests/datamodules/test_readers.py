@@ -11,8 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+
 from staticdropout.datamodules import READERS, VideoReader, open_video, resolve_reader
 from staticdropout.datamodules.readers import DecordReader, PyAVReader, scaled_size
+from staticdropout.datamodules.readers.base import Frames
+from staticdropout.datamodules.vp9 import without_tag_warning, write_vp9
 from staticdropout.errors import ReaderNotAvailableError, UnknownNameError, VideoReadError
 
 DECODERS = ("decord", "pyav")
@@ -50,6 +53,18 @@ def fresh_names() -> Iterator[None]:
     resolve_reader.cache_clear()
 
 
+def same(frames: list[Frames]) -> None:
+    first, *others = frames
+    for other in others:
+        np.testing.assert_array_equal(first, other)
+
+
+def ends(path: Path, name: str) -> Frames:
+    """The first and the last frame."""
+    video = open_video(path, reader=name)
+    return video.get_batch([0, len(video) - 1])
+
+
 def first_video(root: Path) -> Path:
     return next((root / "20bn-something-something-v2").iterdir())
 
@@ -69,8 +84,7 @@ def test_a_webm_without_frame_count_in_its_header_has_the_frames_that_were_writt
 
 def test_readers_agree_on_every_pixel_of_a_webm(shapes_root: Path) -> None:
     for file in sorted((shapes_root / "20bn-something-something-v2").iterdir())[:4]:
-        frames = [open_video(file, reader=name).get_batch(range(10)) for name in DECODERS]
-        np.testing.assert_array_equal(*frames)
+        same([open_video(file, reader=name).get_batch(range(10)) for name in DECODERS])
 
 
 @pytest.mark.parametrize("name", DECODERS)
@@ -95,8 +109,22 @@ def test_short_side_shrinks_and_keeps_the_aspect_and_never_enlarges(shapes_root:
 
 
 def test_readers_agree_on_every_pixel_at_reduced_size(shapes_root: Path) -> None:
-    frames = [open_video(first_video(shapes_root), name, short_side=20).get_batch([0, 5]) for name in DECODERS]
-    np.testing.assert_array_equal(*frames)
+    same([open_video(first_video(shapes_root), name, short_side=20).get_batch([0, 5]) for name in DECODERS])
+
+
+@pytest.mark.parametrize("short_side", [19, 20, 13, 10])
+def test_decord_shrinks_to_every_width_even_those_at_which_it_fails_itself(shapes_root: Path, short_side: int) -> None:
+    file = first_video(shapes_root)  # 40 x 32: the sides 19 and 13 would make it 24 and 16 wide
+    shapes = [open_video(file, reader=name, short_side=short_side).get_batch([0, 5]).shape for name in DECODERS]
+    assert shapes[0] == shapes[1]
+
+
+def test_a_video_of_a_width_at_which_decord_fails_is_explained(tmp_path: Path) -> None:
+    with without_tag_warning():
+        write_vp9(tmp_path / "1.webm", np.zeros((2, 32, 48, 3), np.uint8))
+    with pytest.raises(VideoReadError, match=r"decord 0\.6 cannot hand out pictures of this width"):
+        ends(tmp_path / "1.webm", "decord")
+    assert ends(tmp_path / "1.webm", "pyav").shape == (2, 32, 48, 3)
 
 
 @pytest.mark.parametrize(
@@ -206,8 +234,7 @@ def test_a_difficult_file_is_read_whole_or_is_a_read_error(real_data: Path, file
     expected = by_decord if name == "decord" else by_av
     if expected is None:
         with pytest.raises(VideoReadError) as caught:
-            video = open_video(path, reader=name)
-            video.get_batch([0, len(video) - 1])
+            ends(path, name)
         assert str(path) in str(caught.value)
         assert "/github/workspace" not in str(caught.value)
         return
@@ -222,12 +249,12 @@ def test_a_difficult_file_is_read_whole_or_is_a_read_error(real_data: Path, file
 def test_readers_agree_on_every_pixel_of_difficult_files(real_data: Path, file: str) -> None:
     videos = [open_video(real_data / "robust" / file, reader=name) for name in DECODERS]
     indices = np.linspace(0, len(videos[0]) - 1, 4).astype(np.int64)
-    np.testing.assert_array_equal(*(video.get_batch(indices) for video in videos))
+    same([video.get_batch(indices) for video in videos])
 
 
 def test_readers_agree_on_every_pixel_of_hevc_read_in_order(real_data: Path) -> None:
     videos = [open_video(real_data / "robust" / "h265_video.mp4", reader=name) for name in DECODERS]
-    np.testing.assert_array_equal(*(video.get_batch(range(10)) for video in videos))
+    same([video.get_batch(range(10)) for video in videos])
 
 
 def test_readers_agree_on_real_clips_of_something_something(real_data: Path) -> None:
@@ -236,7 +263,7 @@ def test_readers_agree_on_real_clips_of_something_something(real_data: Path) -> 
         videos = [open_video(file, reader=reader) for reader in DECODERS]
         assert len(videos[0]) == len(videos[1])
         indices = np.linspace(0, len(videos[0]) - 1, 5).astype(np.int64)
-        np.testing.assert_array_equal(*(video.get_batch(indices) for video in videos))
+        same([video.get_batch(indices) for video in videos])
 
 
 def test_metadata_that_are_not_utf8_and_a_last_packet_without_picture_are_no_obstacle(real_data: Path) -> None:

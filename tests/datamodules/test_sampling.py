@@ -4,7 +4,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+
 from staticdropout.datamodules import dense_indices, sample_clips, segment_indices
+from staticdropout.datamodules.sampling import Sampling
 
 LENGTHS = [1, 2, 3, 5, 8, 9, 13, 29, 49, 74, 117, 300]
 
@@ -76,8 +78,8 @@ def test_several_dense_clips_reach_from_the_first_to_the_last_frame() -> None:
 @pytest.mark.parametrize("sampling", ["segment", "dense"])
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("length", LENGTHS)
-def test_indices_are_in_range_and_never_decrease(sampling: str, training: bool, length: int) -> None:
-    clips = sample_clips(length, 8, sampling=sampling, stride=3, training=training, num_clips=7)  # type: ignore[arg-type]
+def test_indices_are_in_range_and_never_decrease(sampling: Sampling, training: bool, length: int) -> None:
+    clips = sample_clips(length, 8, sampling=sampling, stride=3, training=training, num_clips=7)
     assert clips.shape == (7, 8)
     assert clips.dtype == np.int64
     assert clips.min() >= 0
@@ -86,10 +88,10 @@ def test_indices_are_in_range_and_never_decrease(sampling: str, training: bool, 
 
 
 @pytest.mark.parametrize("sampling", ["segment", "dense"])
-def test_the_same_seed_draws_the_same_frames_from_either_source(sampling: str) -> None:
+def test_the_same_seed_draws_the_same_frames_from_either_source(sampling: Sampling) -> None:
     def draw(generator: torch.Generator | None) -> list[list[int]]:
-        clips = sample_clips(90, 8, sampling=sampling, stride=2, training=True, num_clips=4, generator=generator)  # type: ignore[arg-type]
-        return clips.tolist()
+        clips = sample_clips(90, 8, sampling=sampling, stride=2, training=True, num_clips=4, generator=generator)
+        return [[int(i) for i in clip] for clip in clips]
 
     state = torch.get_rng_state()
     explicit = draw(torch.Generator().manual_seed(5))

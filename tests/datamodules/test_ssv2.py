@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from lightning import LightningModule, Trainer, seed_everything
+
 from staticdropout.datamodules import SSv2DataModule
 from staticdropout.errors import AnnotationError, DatasetNotFoundError, ReaderNotAvailableError, UnknownNameError
 
@@ -115,6 +116,13 @@ def test_an_unreadable_video_raises_when_told_to(root: Path) -> None:
     (root / VIDEOS / "8.webm").write_bytes(b"damaged")
     with pytest.raises(OSError, match=r"8\.webm"):
         list(data(root, on_error="raise").val_dataloader())
+
+
+def test_the_error_from_a_worker_process_names_the_video(root: Path) -> None:
+    (root / VIDEOS / "8.webm").write_bytes(b"damaged")
+    # torch rebuilds the error in the main process; RuntimeError is what it falls back to
+    with pytest.raises((OSError, RuntimeError), match=r"8\.webm.*data\.reader pyav"):
+        list(data(root, on_error="raise", num_workers=1).val_dataloader())
 
 
 def test_a_validation_batch_can_be_empty(root: Path) -> None:
@@ -233,7 +241,8 @@ class Recorder(LightningModule):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> torch.Tensor:
         assert batch["video"].dtype == torch.uint8
         self.seen.append((batch["id"], int(batch["video"].sum())))
-        return self.layer(batch["video"].float().mean().reshape(1, 1)).sum()
+        loss: torch.Tensor = self.layer(batch["video"].float().mean().reshape(1, 1)).sum()
+        return loss
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         assert batch["video"].dtype == torch.uint8

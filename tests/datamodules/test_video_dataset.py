@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from staticdropout.datamodules import Entry, EvalTransform, TrainTransform, VideoCollate, VideoDataset
 from staticdropout.errors import ReaderNotAvailableError, VideoReadError
 

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Videos through torchcodec (https://github.com/pytorch/torchcodec), which uses the FFmpeg of the machine."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+from ...errors import ReaderNotAvailableError
+from .base import Frames, Indices, as_read_error, checked_frames, checked_indices, scaled_size
+
+__all__ = ("TorchCodecReader",)
+
+_HINT = (
+    "Another reader may manage: --data.reader pyav (pip install av). `staticdropout data check` lists all such files."
+)
+_NO_FFMPEG = (
+    "torchcodec is installed but cannot load FFmpeg's shared libraries (versions 4 to 9), or does not fit this torch. "
+    "Install FFmpeg (`conda install ffmpeg`, `apt install ffmpeg`), upgrade torchcodec together with torch, "
+    "or choose --data.reader decord or --data.reader pyav, which bring their own decoder."
+)
+
+
+def _torchcodec() -> Any:
+    try:
+        return importlib.import_module("torchcodec.decoders")
+    except ModuleNotFoundError as error:
+        raise ReaderNotAvailableError(
+            "The video reader 'torchcodec' is not available: it is not installed. Install it with "
+            "`pip install torchcodec` (it also needs FFmpeg on the machine), or choose --data.reader decord "
+            "or --data.reader pyav."
+        ) from error
+    except (ImportError, OSError, RuntimeError) as error:
+        raise ReaderNotAvailableError(_NO_FFMPEG) from error
+
+
+class TorchCodecReader:
+    """A video opened with torchcodec, on the CPU with one thread, with exact frame numbers.
+
+    Args:
+        path: the video file.
+        short_side: decode at this shorter side in pixels where the video is larger; None: as it is.
+
+    Raises:
+        ReaderNotAvailableError: torchcodec is not installed, or finds no FFmpeg.
+        VideoReadError: the file cannot be opened.
+    """
+
+    name = "torchcodec"
+
+    def __init__(self, path: str | Path, short_side: int | None = None) -> None:
+        decoders = _torchcodec()
+        self._path = Path(path)
+        with as_read_error(self._path, self.name, _HINT):
+            self._decoder = self._open(decoders)
+            if short_side is not None:
+                height, width = self._decoder[0].shape[:2]
+                size = scaled_size(height, width, short_side)
+                if size != (height, width):
+                    resize = importlib.import_module("torchcodec.transforms").Resize(size=size)
+                    self._decoder = self._open(decoders, transforms=[resize])
+            self.fps = float(self._decoder.metadata.average_fps or 0.0)
+
+    def _open(self, decoders: Any, **options: Any) -> Any:
+        try:
+            # "approximate" would trust the header's frame count, which is wrong or absent in WebM
+            return decoders.VideoDecoder(
+                str(self._path), dimension_order="NHWC", num_ffmpeg_threads=1, seek_mode="exact", **options
+            )
+        except RuntimeError as error:
+            if "libtorchcodec" in str(error):  # loaded at the first use since torchcodec 0.17
+                raise ReaderNotAvailableError(_NO_FFMPEG) from error
+            raise
+
+    @staticmethod
+    def require() -> None:
+        """Raise ReaderNotAvailableError where torchcodec is not installed."""
+        _torchcodec()
+
+    def __len__(self) -> int:
+        return len(self._decoder)
+
+    def get_batch(self, indices: Indices) -> Frames:
+        """Decode frames; see :class:`VideoReader`."""
+        wanted = checked_indices(indices, len(self))
+        with as_read_error(self._path, self.name, _HINT):
+            frames: Frames = self._decoder.get_frames_at(indices=wanted).data.numpy()
+            return checked_frames(frames, len(wanted), self._path, self.name, _HINT)
