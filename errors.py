@@ -17,6 +17,7 @@ __all__ = (
     "CheckpointError",
     "CheckpointMismatchError",
     "ConfigNotFoundError",
+    "DatasetExistsError",
     "DatasetNotFoundError",
     "LayerNotCalledError",
     "LayerNotFoundError",
@@ -125,6 +126,10 @@ class DatasetNotFoundError(StaticDropoutError, FileNotFoundError):
         super().__init__(f"No data set at {str(root)!r}: {found}; expected {expected}. {hint}")
 
 
+class DatasetExistsError(StaticDropoutError, FileExistsError):
+    """A folder that should be written to holds something else."""
+
+
 class AnnotationError(StaticDropoutError, ValueError):
     """An annotation file that is not in the official format, or a label that no class has."""
 
@@ -139,14 +144,17 @@ class VideoReadError(StaticDropoutError, OSError):
         hint: the next step.
     """
 
-    def __init__(self, path: str | Path, reader: str, reason: str, hint: str = "") -> None:
+    def __init__(self, path: str | Path, reader: str = "", reason: str = "", hint: str = "") -> None:
         self.path, self.reader, self.reason = str(path), reader, reason
-        super().__init__(
-            f"Cannot read {str(path)!r} with reader {reader!r}: {reason.strip().rstrip('.')}. {hint}".rstrip()
-        )
+        if not reader:
+            # PyTorch rebuilds an error of a worker process from its message alone.
+            super().__init__(str(path))
+            return
+        cause = reason.strip().rstrip(".")
+        super().__init__(f"Cannot read {str(path)!r} with reader {reader!r}: {cause}. {hint}".rstrip())
 
     def __reduce__(self) -> tuple[type[VideoReadError], tuple[str, str, str]]:
-        """Pickle from the parts, so that the error survives the way out of a worker process."""
+        """Pickle from the parts, so that the error survives the way between processes."""
         return type(self), (self.path, self.reader, self.reason)
 
 

@@ -61,14 +61,14 @@ def _entry(batch: Any, path: str | int) -> Any:
     return value
 
 
-def _named(batch: Any, names: Sequence[str], accept: Callable[[Any], bool]) -> Any:
-    """The first acceptable entry with one of the names, else the only acceptable entry, else None."""
+def _named(batch: Any, names: Sequence[str], accept: Callable[[Any], bool], first: bool = False) -> Any:
+    """The first acceptable entry with one of the names, else the only (or first) acceptable entry, else None."""
     parts = dict(_entries(batch))
     for name in names:
         if name in parts and accept(parts[name]):
             return parts[name]
     found = [value for value in parts.values() if accept(value)]
-    return found[0] if len(found) == 1 or (found and not isinstance(batch, Mapping)) else None
+    return found[0] if len(found) == 1 or (found and first) else None
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,9 @@ class VideoInputs:
         Raises:
             BatchError: if there are none.
         """
-        label = _entry(batch, self.label) if self.label is not None else _named(batch, LABEL_NAMES, _is_label)
+        label = (
+            _entry(batch, self.label) if self.label is not None else _named(batch, LABEL_NAMES, _is_label, first=True)
+        )
         if _is_label(label):
             return torch.as_tensor(label)
         raise BatchError(

@@ -13,7 +13,6 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 from matplotlib.figure import Figure
-from rich.console import Console
 from tqdm.auto import tqdm
 
 from ..metrics import LayerBias, summarize
@@ -25,7 +24,7 @@ from .batches import VideoInputs
 from .bias_files import figure_bytes, history_csv, measurement_json, write_whole
 from .bias_measurement import BiasMeasurement, TripletFunction
 from .loggers import bias_scalars, lay_out_dashboard, log_figure, tag_of
-from .measuring import refuse_sharded, traceless
+from .measuring import refuse_sharded, terminal, traceless
 
 __all__ = ("BiasMonitor",)
 
@@ -348,9 +347,7 @@ class BiasMonitor(Callback):
         clips = int(next(iter(last["layers"].values()))["num_clips"])
         styles = "+".join(self.settings.get("style_names", []))
         caption = f"step {last['step']}, {clips} clips, {styles}, λ={self.threshold}, ± 95 % intervals"
-        console = Console()
-        if not console.is_terminal:
-            console = Console(width=120)  # a log file has no width
+        console = terminal()
         console.print(bias_table(last["layers"], title="Static and dynamic bias", caption=caption))
         lines = []
         if self._folder is not None and not _is_dry_run(trainer):

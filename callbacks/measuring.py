@@ -6,14 +6,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import rich
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from lightning.pytorch.utilities.seed import isolate_rng
+from rich.console import Console
 from torch.nn.modules.batchnorm import _NormBase
 
-__all__ = ("refuse_sharded", "traceless")
+__all__ = ("refuse_sharded", "terminal", "traceless")
 
 
 @contextmanager
@@ -56,3 +58,9 @@ def refuse_sharded(trainer: Trainer, callback: str) -> None:
             f"{callback} does not support {type(trainer.strategy).__name__}, which splits the layers that it reads. "
             "Use strategy='ddp', or one device."
         )
+
+
+def terminal() -> Console:
+    """The console for results: the progress bar's own, so that neither spoils the other; wide enough in a log."""
+    console = rich.get_console()
+    return console if console.is_terminal else Console(width=120)

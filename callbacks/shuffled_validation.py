@@ -8,12 +8,11 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
-from rich.console import Console
 from torchmetrics import MeanMetric
 
 from ..perturbations.shuffling import shuffled
 from .batches import VideoInputs
-from .measuring import refuse_sharded, traceless
+from .measuring import refuse_sharded, terminal, traceless
 
 __all__ = ("ShuffledValidation",)
 
@@ -117,7 +116,7 @@ class ShuffledValidation(Callback):
     @rank_zero_only
     def _print(self) -> None:
         if self.verbose and self.latest:
-            Console().print(
+            terminal().print(
                 f"Accuracy on normal frames {self.latest['top1_normal']:.1f} %, on shuffled frames "
                 f"{self.latest['top1']:.1f} % ({self.latest['relative']:.0f} % of normal).",
                 highlight=False,

@@ -7,7 +7,7 @@ from .check import CheckResult, check, run_check
 from .moving_shapes import MovingShapesDataModule
 from .readers import READERS, VideoReader, open_video, resolve_reader
 from .sampling import dense_indices, sample_clips, segment_indices
-from .shape_writing import DatasetExistsError, write_moving_shapes
+from .shape_writing import write_moving_shapes
 from .ssv2 import SSv2DataModule
 from .transforms import EvalTransform, TrainTransform
 from .video_dataset import Entry, VideoCollate, VideoDataset
@@ -15,7 +15,6 @@ from .video_dataset import Entry, VideoCollate, VideoDataset
 __all__ = (
     "READERS",
     "CheckResult",
-    "DatasetExistsError",
     "Entry",
     "EvalTransform",
     "MovingShapesDataModule",

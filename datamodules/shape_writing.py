@@ -13,19 +13,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ..errors import StaticDropoutError
+from ..errors import DatasetExistsError
 from .shape_drawing import APPEARANCES, MOTIONS, Appearance, Motion, draw_clip
 from .ssv2 import default_num_workers
 from .vp9 import without_tag_warning, write_vp9
 
-__all__ = ("DatasetExistsError", "class_names", "write_moving_shapes")
+__all__ = ("class_names", "write_moving_shapes")
 
 _SPEC = "moving_shapes.json"
 _VERSION = 1  # raise it when the pictures change, so that old folders are not taken for new ones
-
-
-class DatasetExistsError(StaticDropoutError, FileExistsError):
-    """A folder in which something else lies already than what was to be written."""
 
 
 class _Clip(NamedTuple):

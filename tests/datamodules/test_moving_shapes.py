@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from staticdropout.datamodules import DatasetExistsError, MovingShapesDataModule, open_video, write_moving_shapes
+from staticdropout.datamodules import MovingShapesDataModule, open_video, write_moving_shapes
 from staticdropout.datamodules.shape_drawing import APPEARANCES, MOTIONS, draw_clip
+from staticdropout.errors import DatasetExistsError
 
 VIDEOS = "20bn-something-something-v2"
 TINY: dict[str, Any] = {"num_frames": 4, "height": 16, "width": 32, "num_classes": 2, "progress": False}

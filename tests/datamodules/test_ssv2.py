@@ -11,7 +11,13 @@ import torch
 from lightning import LightningModule, Trainer, seed_everything
 
 from staticdropout.datamodules import SSv2DataModule
-from staticdropout.errors import AnnotationError, DatasetNotFoundError, ReaderNotAvailableError, UnknownNameError
+from staticdropout.errors import (
+    AnnotationError,
+    DatasetNotFoundError,
+    ReaderNotAvailableError,
+    UnknownNameError,
+    VideoReadError,
+)
 
 VIDEOS = "20bn-something-something-v2"
 SMALL: dict[str, Any] = {"num_frames": 4, "crop_size": 24, "short_side": (24, 28), "batch_size": 2, "num_workers": 0}
@@ -120,8 +126,7 @@ def test_an_unreadable_video_raises_when_told_to(root: Path) -> None:
 
 def test_the_error_from_a_worker_process_names_the_video(root: Path) -> None:
     (root / VIDEOS / "8.webm").write_bytes(b"damaged")
-    # torch rebuilds the error in the main process; RuntimeError is what it falls back to
-    with pytest.raises((OSError, RuntimeError), match=r"8\.webm.*data\.reader pyav"):
+    with pytest.raises(VideoReadError, match=r"8\.webm.*data\.reader pyav"):
         list(data(root, on_error="raise", num_workers=1).val_dataloader())
 
 
