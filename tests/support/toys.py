@@ -71,6 +71,28 @@ class ToyClassifier(LightningModule):
         return [optimizer], [torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.8)]
 
 
+class ResumableLoader(DataLoader[Any]):
+    """Gives its batches in order, and goes on in the middle of an epoch after a resume."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._given = self._skip = 0
+
+    def __iter__(self) -> Any:
+        skip, self._skip = self._skip, 0
+        self._given = 0
+        for number, batch in enumerate(super().__iter__()):
+            self._given = number + 1
+            if number >= skip:
+                yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        return {"given": self._given}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self._skip = state["given"] % len(self)
+
+
 def make_trainer(folder: Path | str, callbacks: Sequence[Callback] = (), **options: Any) -> Trainer:
     """A quiet Trainer on the CPU."""
     defaults: dict[str, Any] = {
