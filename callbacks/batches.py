@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 
 from ..errors import BatchError
@@ -142,6 +142,20 @@ class VideoInputs:
             if isinstance(value, Sequence | Tensor) and not isinstance(value, str):
                 return [str(item) for item in (value.tolist() if isinstance(value, Tensor) else value)]
         return None
+
+    def keys(self, batch: Any, size: int, trainer: Trainer, seen: int = 0) -> list[str]:
+        """What names each clip of a batch: its id, or its position among all clips of all ranks.
+
+        Args:
+            batch: the batch.
+            size: its number of clips.
+            trainer: for the rank; with a distributed sampler, clip k of rank r is clip ``k * world_size + r``.
+            seen: clips that came before on this rank.
+        """
+        ids = self.ids(batch)
+        if ids is not None and len(ids) == size:
+            return ids
+        return [str((seen + number) * trainer.world_size + trainer.global_rank) for number in range(size)]
 
     def time_dim(self, video: Tensor) -> int:
         """Which dimension of a video is time."""

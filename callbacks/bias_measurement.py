@@ -71,11 +71,7 @@ class BiasMeasurement:
         Raises:
             BatchError: if the batch cannot be read.
         """
-        if isinstance(self.triplets, VideoTriplets):
-            video = self.inputs.find(batch)
-            ids = self.inputs.ids(batch)
-        else:
-            video, ids = None, None
+        video = self.inputs.find(batch) if isinstance(self.triplets, VideoTriplets) else None
         # With a distributed sampler, clip k of rank r is clip k * world_size + r of the data set.
         size = len(video) if video is not None else _batch_size(batch)
         order = torch.arange(self.num_seen, self.num_seen + size) * trainer.world_size + trainer.global_rank
@@ -85,9 +81,8 @@ class BiasMeasurement:
             return
         with traceless(trainer, module):
             if video is not None:
-                kept = video[: len(order)]
-                keys = ids[: len(order)] if ids is not None else [str(position) for position in order.tolist()]
-                triplet = self._video_triplet(kept, keys)
+                keys = self.inputs.keys(batch, len(video), trainer, self.num_seen)
+                triplet = self._video_triplet(video[: len(order)], keys[: len(order)])
             else:
                 triplet = self.triplets(batch)
             with capture(module, self.layers, channel_dim=self.channel_dim, batch_size=len(order)) as run:

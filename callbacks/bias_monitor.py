@@ -130,7 +130,9 @@ class BiasMonitor(Callback):
     @property
     def state_key(self) -> str:
         """Tells two monitors apart in a checkpoint."""
-        return self._generate_state_key(layers=self.layers, estimator=self.estimator, dirpath=str(self.dirpath))
+        return self._generate_state_key(
+            layers=self.layers, estimator=self.estimator, triplets=self.settings.get("style_hash")
+        )
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -5,12 +5,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 from torchmetrics import MeanMetric
 
-from ..perturbations.shuffling import shuffled
+from ..perturbations.shuffling import shuffled_by_key
 from .batches import VideoInputs
 from .measuring import refuse_sharded, terminal, traceless
 
@@ -87,8 +86,8 @@ class ShuffledValidation(Callback):
         video, labels = self.inputs.find(batch), self.inputs.labels(batch)
         if len(video) == 0:
             return
-        generator = torch.Generator().manual_seed(hash((self.seed, trainer.global_rank, self._seen)) % 2**63)
-        copy = shuffled(video, generator, time_dim=self.inputs.time_dim(video))
+        keys = self.inputs.keys(batch, len(video), trainer, self._seen)
+        copy = shuffled_by_key(video, keys, self.seed, self.inputs.time_dim(video))
         with traceless(trainer, pl_module):
             for clips, metric in ((video, self._normal), (copy, self._shuffled)):
                 assert metric is not None  # noqa: S101 - made in on_validation_start

@@ -16,7 +16,7 @@ from ..models.channel_selection import Sampling, ScoreTransform
 from ..models.features import capture
 from ..models.layer_names import INPUT, Layer, find_layers, last_linear
 from ..models.static_dropout import Rescale, ScoreEstimator, StaticDropoutLayer, check_options
-from ..perturbations.shuffling import shuffled
+from ..perturbations.shuffling import shuffled_by_key
 from .batches import VideoInputs
 from .measuring import refuse_sharded, traceless
 
@@ -196,8 +196,8 @@ class StaticDropout(Callback):
         """Two forward passes, of the clips and of their shuffled copies, and new scores."""
         assert self._target is not None  # noqa: S101 - set in on_fit_start
         video = self.inputs.find(batch)
-        generator = torch.Generator().manual_seed(hash((self.seed, trainer.global_rank, self._num_probes)) % 2**63)
-        copy = shuffled(video, generator, time_dim=self.inputs.time_dim(video))
+        keys = self.inputs.keys(batch, len(video), trainer)
+        copy = shuffled_by_key(video, keys, f"{self.seed}/{self._num_probes}", self.inputs.time_dim(video))
         with (
             traceless(trainer, pl_module, batch_statistics=self.probe_mode == "train"),
             capture(

@@ -4,12 +4,11 @@
 from __future__ import annotations
 
 from .sheet import contact_sheet, save_sheet
-from .shuffling import FrameShuffler, draw_permutations, shuffle_frames, shuffled
+from .shuffling import draw_permutations, shuffle_frames, shuffled, shuffled_by_key
 from .styles import Style, StyleSet, get_style, list_styles, register_style
 from .triplets import Triplet, TripletFunction, VideoTriplets
 
 __all__ = (
-    "FrameShuffler",
     "Style",
     "StyleSet",
     "Triplet",
@@ -23,4 +22,5 @@ __all__ = (
     "save_sheet",
     "shuffle_frames",
     "shuffled",
+    "shuffled_by_key",
 )

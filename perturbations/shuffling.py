@@ -2,8 +2,7 @@
 """Frame shuffling: a clip's appearance stays, its dynamics go.
 
 Source: Kowal et al., "Quantifying and Learning Static vs. Dynamic Information in Deep Spatiotemporal Networks", Sec.
-    3.1 (static pairs
-of the measure) and the section on StaticDropout (shuffled copies of a training batch).
+3.1 (static pairs of the measure) and 5.2 (shuffled copies of a training batch).
 
 Each clip gets a permutation of its own, never the identity. Still, a clip that repeats frames (a still scene, or a
 video shorter than the clip and padded with its last frame) may look the same after shuffling: the permutation moved
@@ -12,14 +11,15 @@ equal frames.
 
 from __future__ import annotations
 
-from typing import Any
+import hashlib
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from ..errors import BatchError
 
-__all__ = ("FrameShuffler", "draw_permutations", "shuffle_frames", "shuffled")
+__all__ = ("draw_permutations", "shuffle_frames", "shuffled", "shuffled_by_key")
 
 
 def draw_permutations(batch: int, length: int, generator: torch.Generator) -> Tensor:
@@ -110,38 +110,38 @@ def shuffled(video: Tensor, generator: torch.Generator, time_dim: int = 2) -> Te
     return shuffle_frames(video, draw_permutations(video.shape[0], video.shape[dim], generator), dim)
 
 
-class FrameShuffler:
-    """Shuffle batch after batch with a generator of its own, whose state can be saved: what a training callback needs.
+def shuffled_by_key(video: Tensor, keys: Sequence[object], seed: object = 0, time_dim: int = 2) -> Tensor:
+    """Return a copy of the clips with shuffled frames, where a clip's order depends on the seed and its key alone.
+
+    The same clip gets the same order in whatever batch, place or process it comes.
 
     Args:
-        seed: start of the generator.
+        video: clips of any dtype on any device, (B, C, T, H, W) or with time elsewhere.
+        keys: what names each of the B clips: ids, or positions in the data set.
+        seed: start of all draws; anything with a stable ``str``.
         time_dim: the dimension of time, not 0.
 
+    Raises:
+        BatchError: the clips have fewer than two frames, the video has no such dimension, or there are not B keys.
+
     Example:
-        >>> shuffler = FrameShuffler(seed=1)
-        >>> state = shuffler.state_dict()
         >>> video = torch.rand(2, 3, 8, 4, 4)
-        >>> first = shuffler(video)
-        >>> shuffler.load_state_dict(state)
-        >>> torch.equal(shuffler(video), first)
+        >>> both = shuffled_by_key(video, ["a", "b"])
+        >>> torch.equal(both[1:], shuffled_by_key(video[1:], ["b"]))
         True
     """
-
-    def __init__(self, seed: int = 0, time_dim: int = 2) -> None:
-        self.time_dim = time_dim
-        self.generator = torch.Generator().manual_seed(seed)
-
-    def __call__(self, video: Tensor) -> Tensor:
-        """Return the clips with the frames of each in a random order of its own; see ``shuffled``."""
-        return shuffled(video, self.generator, self.time_dim)
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """Return the state of the generator as a tensor, for a checkpoint."""
-        return {"generator": self.generator.get_state()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a saved state, also from one that was moved to another device on the way."""
-        self.generator.set_state(state["generator"].cpu())
+    dim = _time_dim(video, time_dim)
+    if len(keys) != len(video):
+        raise BatchError(f"Expected one key for each of the {len(video)} clips, found {len(keys)}.")
+    if not len(video):
+        return video.clone()
+    generator = torch.Generator()
+    permutations = []
+    for key in keys:
+        digest = hashlib.blake2b(f"{seed}/{key}".encode(), digest_size=7).digest()
+        generator.manual_seed(int.from_bytes(digest, "little"))
+        permutations.append(draw_permutations(1, video.shape[dim], generator))
+    return shuffle_frames(video, torch.cat(permutations), dim)
 
 
 def _time_dim(video: Tensor, time_dim: int) -> int:

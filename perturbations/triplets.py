@@ -2,8 +2,8 @@
 """Triplets: three inputs made from one clip, of which one pair shares only statics and the other only dynamics.
 
 Source: Kowal et al., Sec. 3.1. (anchor, same_static) is the static pair: one style, frames shuffled. (anchor,
-    same_dynamic) is the
-dynamic pair: same frames, two styles. Three forward passes therefore serve both factors at all layers.
+same_dynamic) is the dynamic pair: same frames, two styles. Three forward passes therefore serve both factors at all
+layers.
 
 What the dynamic pair shares is not motion alone: object contours survive every style, and contours are information of
 a single frame, so that shape counts as dynamic. That holds for the paper's few-shot styles too. With the built-in

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import pickle
 from collections import Counter
 
 import numpy as np
@@ -9,7 +8,7 @@ import pytest
 import torch
 
 from staticdropout.errors import BatchError
-from staticdropout.perturbations import FrameShuffler, draw_permutations, shuffle_frames, shuffled
+from staticdropout.perturbations import draw_permutations, shuffle_frames, shuffled, shuffled_by_key
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -73,29 +72,34 @@ def test_a_clip_of_equal_frames_looks_unchanged() -> None:
     assert torch.equal(shuffled(video, generator()), video)
 
 
-def test_a_shuffler_continues_from_its_saved_state() -> None:
-    video = torch.rand(2, 3, 9, 2, 2)
-    shuffler = FrameShuffler(seed=3)
-    shuffler(video)
-    state = shuffler.state_dict()
-    expected = [shuffler(video) for _ in range(3)]
-    resumed = FrameShuffler(seed=99)
-    resumed.load_state_dict(state)
-    assert all(torch.equal(resumed(video), clip) for clip in expected)
-    assert not torch.equal(expected[0], expected[1])
+def test_by_key_the_order_depends_on_the_clip_alone() -> None:
+    video, keys = torch.rand(6, 3, 5, 2, 2), list("abcdef")
+    before = torch.get_rng_state()
+    whole = shuffled_by_key(video, keys, seed=1)
+    halves = torch.cat([shuffled_by_key(video[3:], keys[3:], seed=1), shuffled_by_key(video[:3], keys[:3], seed=1)])
+    assert torch.equal(whole, halves[[3, 4, 5, 0, 1, 2]])
+    assert not torch.equal(whole, shuffled_by_key(video, keys, seed=2))
+    assert all(not torch.equal(clip, source) for clip, source in zip(whole, video, strict=True))
+    assert torch.equal(before, torch.get_rng_state())
 
 
-def test_a_shuffler_travels_to_another_process_with_its_state() -> None:
-    video = torch.rand(2, 3, 9, 2, 2)
-    shuffler = FrameShuffler(seed=3)
-    shuffler(video)
-    copy = pickle.loads(pickle.dumps(shuffler))
-    assert torch.equal(copy(video), shuffler(video))
+def test_by_key_all_orders_but_the_identity_come_equally_often() -> None:
+    frames = torch.arange(3).view(1, 1, 3).expand(6000, 1, 3)
+    orders = [tuple(row) for row in shuffled_by_key(frames, range(6000)).squeeze(1).tolist()]
+    counts = [orders.count(order) for order in sorted(set(orders))]
+    assert len(counts) == 5
+    assert min(counts) > 1050
+    assert max(counts) < 1350
 
 
-def test_a_shuffler_keeps_its_time_dimension() -> None:
-    video = torch.arange(2).reshape(1, 2, 1, 1, 1)
-    assert FrameShuffler(time_dim=1)(video).flatten().tolist() == [1, 0]
+def test_by_key_works_for_other_layouts_and_empty_batches() -> None:
+    assert shuffled_by_key(torch.arange(2).view(1, 2, 1), ["a"], time_dim=1).flatten().tolist() == [1, 0]
+    assert shuffled_by_key(torch.rand(0, 3, 4, 2, 2), []).shape == (0, 3, 4, 2, 2)
+
+
+def test_by_key_there_must_be_a_key_for_each_clip() -> None:
+    with pytest.raises(BatchError, match="one key for each of the 2 clips"):
+        shuffled_by_key(torch.rand(2, 3, 4, 2, 2), ["a"])
 
 
 def test_a_single_frame_cannot_be_shuffled() -> None:

@@ -1,0 +1,357 @@
+# SPDX-License-Identifier: Apache-2.0
+"""BiasMonitor: when it measures, what it writes, and that it leaves no trace in training."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from toys import Clips, ToyClassifier, count_hooks, fit, loaders, make_trainer, same_weights
+
+from staticdropout.callbacks import BiasMonitor, VideoInputs
+from staticdropout.callbacks.bias_measurement import BiasMeasurement
+from staticdropout.errors import BatchError, LayerNotFoundError
+from staticdropout.models import capture
+from staticdropout.perturbations import Triplet, VideoTriplets
+
+LAYERS = ["backbone.layer*", "backbone.fc[input]"]
+NAMES = ["backbone.layer1", "backbone.layer2", "backbone.fc[input]"]
+
+
+def monitor(**options: Any) -> BiasMonitor:
+    return BiasMonitor(**({"layers": LAYERS, "num_clips": 24, "verbose": False} | options))
+
+
+def test_it_measures_before_training_and_in_every_validation_but_not_in_the_sanity_check(tmp_path: Path) -> None:
+    watching = monitor()
+    fit(tmp_path, [watching], num_sanity_val_steps=2)
+    assert [(entry["step"], entry["epoch"]) for entry in watching.history] == [(0, 0), (6, 0), (12, 1)]
+    assert list(watching.latest) == NAMES
+    assert {entry["layers"][NAMES[0]]["num_clips"] for entry in watching.history} == {24}
+
+
+@pytest.mark.parametrize(
+    ("options", "trainer", "steps"),
+    [
+        ({"measure_at_start": False}, {}, [6, 12]),
+        ({"every_n_validations": 2}, {"max_epochs": 3}, [0, 6, 18]),
+        ({}, {"val_check_interval": 3, "max_epochs": 1}, [0, 3, 6]),
+        ({}, {"check_val_every_n_epoch": 2}, [0, 12]),
+        ({}, {"limit_val_batches": 0}, []),
+    ],
+)
+def test_when_it_measures_is_a_choice(
+    tmp_path: Path, options: dict[str, Any], trainer: dict[str, Any], steps: list[int]
+) -> None:
+    watching = monitor(figures=False, **options)
+    fit(tmp_path, [watching], **trainer)
+    assert [entry["step"] for entry in watching.history] == steps
+
+
+@pytest.mark.parametrize("clips", [5, 8, 13, 100])
+def test_only_the_first_clips_are_measured_whatever_the_batches(tmp_path: Path, clips: int) -> None:
+    results = []
+    for batch_size in (8, 5):
+        watching = monitor(num_clips=clips, num_groups=2, figures=False)
+        make_trainer(tmp_path, [watching]).validate(_seeded(), DataLoader(Clips(24), batch_size), verbose=False)
+        results.append(watching.latest)
+        assert int(watching.latest[NAMES[0]].num_clips) == min(clips, 24)
+    for layer in NAMES:
+        torch.testing.assert_close(results[0][layer].unit_scores, results[1][layer].unit_scores, rtol=0, atol=1e-5)
+        torch.testing.assert_close(
+            results[0][layer].shares_interval, results[1][layer].shares_interval, rtol=1e-3, atol=1e-3
+        )
+
+
+def _seeded() -> ToyClassifier:
+    torch.manual_seed(0)
+    return ToyClassifier()
+
+
+def test_the_measure_is_that_of_plain_features_and_numpy(tmp_path: Path) -> None:
+    module = _seeded().eval()
+    watching = monitor(figures=False)
+    make_trainer(tmp_path, [watching]).validate(module, loaders()[1], verbose=False)
+    clips = [Clips()[index] for index in range(24)]
+    triplet = VideoTriplets()(torch.stack([clip["video"] for clip in clips]), [clip["id"] for clip in clips])
+    with torch.no_grad(), capture(module.backbone, "layer2") as run:
+        anchor, *others = (run(module, side)["layer2"].double().numpy() for side in triplet)
+    for row, other in enumerate(others):
+        alive = (anchor.std(0) > 0) & (other.std(0) > 0)
+        expected = np.corrcoef(anchor[:, alive], other[:, alive], rowvar=False)
+        found = watching.latest["backbone.layer2"].unit_scores[row].numpy()
+        np.testing.assert_allclose(found[alive], np.diag(expected, alive.sum()), atol=1e-4)
+        assert not found[~alive].any()
+
+
+def test_three_forward_passes_a_clip_serve_all_layers_and_both_factors(tmp_path: Path) -> None:
+    module, passes = _seeded(), []
+    module.backbone.fc.register_forward_hook(lambda _, args, out: passes.append(len(out)))
+    make_trainer(tmp_path, [monitor(figures=False)]).validate(module, loaders()[1], verbose=False)
+    assert sum(passes) == 24 + 3 * 24  # the validation itself, and the triplets
+
+
+def test_two_measurements_of_one_model_are_the_same(tmp_path: Path) -> None:
+    first, second = monitor(figures=False), monitor(figures=False)
+    for watching in (first, second):
+        make_trainer(tmp_path, [watching]).validate(_seeded(), loaders()[1], verbose=False)
+    for layer in NAMES:
+        assert all(torch.equal(a, b) for a, b in zip(first.latest[layer], second.latest[layer], strict=True))
+
+
+class Watch(Callback):
+    """Sees that weights, statistics, modes and random states are the same before and after a measurement."""
+
+    def __init__(self, watching: BiasMonitor) -> None:
+        self.compared = 0
+        original = BiasMeasurement.add
+
+        def add(measurement: BiasMeasurement, trainer: Trainer, module: LightningModule, batch: Any) -> None:
+            before, modes = self.state(module), [part.training for part in module.modules()]
+            original(measurement, trainer, module, batch)
+            assert all(torch.equal(a, b) for a, b in zip(before, self.state(module), strict=True))
+            assert modes == [part.training for part in module.modules()]
+            self.compared += 1
+
+        self.add = add
+
+    @staticmethod
+    def state(module: LightningModule) -> list[Tensor]:
+        return [*(value.clone() for value in module.state_dict().values()), torch.get_rng_state()]
+
+
+def test_a_measurement_leaves_statistics_and_random_states_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch = Watch(monitor())
+    monkeypatch.setattr(BiasMeasurement, "add", watch.add)
+    fit(tmp_path, [monitor(figures=False)])
+    assert watch.compared == 9
+
+
+def test_starting_the_loader_before_training_does_not_shift_the_shuffling(tmp_path: Path) -> None:
+    orders: list[list[list[str]]] = []
+    for callbacks in ([], [monitor(figures=False)]):
+
+        class Order(Callback):
+            def __init__(self) -> None:
+                self.seen: list[list[str]] = []
+
+            def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+                self.seen.append(batch["id"])
+
+        order = Order()
+        fit(tmp_path, [*callbacks, order])
+        orders.append(order.seen)
+    assert orders[0] == orders[1]
+
+
+def test_what_is_written_beside_the_logs(tmp_path: Path) -> None:
+    watching = monitor()
+    logger = CSVLogger(tmp_path, name="", version="")
+    fit(tmp_path, [watching], logger=logger)
+    folder = tmp_path / "bias"
+    for name in ("curves", "encodings", "units", "triplets"):
+        assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    rows = list(csv.DictReader((folder / "bias.csv").open()))
+    assert [(row["step"], row["layer"]) for row in rows] == [
+        (step, name) for step in ("0", "6", "12") for name in NAMES
+    ]
+    assert float(rows[0]["static"]) == pytest.approx(watching.history[0]["layers"][NAMES[0]]["static"])
+    content = json.loads((folder / "measurements" / "fit_step_00000012.json").read_text())
+    assert content["settings"]["estimator"] == "paper"
+    assert content["settings"]["style_names"] == ["paint", "chalk", "neon", "relief"]
+    assert content["settings"]["style_hash"]
+    layer = content["layers"]["backbone.layer2"]
+    assert len(layer["unit_scores_static"]) == len(layer["unit_encodings"]) == 16
+    assert not [path for path in folder.rglob("*") if path.name.startswith(".")]
+
+
+def test_tensorboard_gets_scalars_figures_and_a_page_of_charts(tmp_path: Path) -> None:
+    logger = TensorBoardLogger(tmp_path, name="", version="")
+    fit(tmp_path, [monitor()], logger=logger)
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    tags = events.Tags()
+    assert {"bias/backbone.layer1/static", "bias/backbone.fc.input/dynamic_upper"} <= set(tags["scalars"])
+    assert {"units/backbone.layer2/joint", "units/backbone.layer2/undefined"} <= set(tags["scalars"])
+    assert [event.step for event in events.Scalars("bias/backbone.layer1/static")] == [0, 6, 12]
+    assert {f"bias_figures/{name}" for name in ("curves", "encodings", "units", "triplets")} <= set(tags["images"])
+    from tensorboard.plugins.custom_scalar import layout_pb2
+
+    layout = layout_pb2.Layout()
+    layout.ParseFromString(events.Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0])
+    assert layout.category[0].title.startswith("Static and dynamic")
+    chart = layout.category[0].chart[0]
+    assert chart.title == "backbone.layer1"
+    assert len(chart.multiline.tag) == 2
+    # No run of its own for every curve, as add_scalars would make.
+    assert len({path.parent for path in tmp_path.rglob("events.out*")}) == 1
+
+
+def test_checkpoints_can_be_chosen_by_bias(tmp_path: Path) -> None:
+    best = ModelCheckpoint(tmp_path, monitor="bias/backbone.layer2/dynamic", mode="max")
+    _, trainer = fit(tmp_path, [monitor(figures=False), best], enable_checkpointing=True)
+    assert best.best_model_score is not None
+    assert {"bias/backbone.layer2/static", "bias/backbone.fc.input/dynamic"} <= set(trainer.callback_metrics)
+
+
+def test_a_resumed_run_goes_on_with_its_curves(tmp_path: Path) -> None:
+    whole = monitor()
+    saved = ModelCheckpoint(tmp_path, filename="{epoch}", save_top_k=-1)
+    fit(tmp_path / "a", [whole, saved], enable_checkpointing=True)
+    resumed = monitor(dirpath=tmp_path / "b")
+    fit(tmp_path / "b", [resumed], ckpt_path=tmp_path / "epoch=0.ckpt")
+    assert resumed.history[:2] == whole.history[:2]
+    assert [entry["step"] for entry in resumed.history] == [0, 6, 12]
+    assert len((tmp_path / "b" / "bias.csv").read_text().splitlines()) == 1 + 3 * 3
+
+
+def test_validate_measures_prints_and_writes_with_no_further_code(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    watching = monitor(verbose=True)
+    make_trainer(tmp_path, [watching]).validate(_seeded(), loaders()[1], verbose=False)
+    printed = capsys.readouterr().out
+    for word in ("backbone.layer1", "backbone.fc[input]", "static", "units %", "±", "24 clips", "curves.png"):
+        assert word in printed
+    assert (tmp_path / "bias" / "measurements" / "validate_step_00000000.json").is_file()
+
+
+def test_a_run_for_debugging_leaves_no_files(tmp_path: Path) -> None:
+    fit(tmp_path, [monitor()], fast_dev_run=True)
+    assert not (tmp_path / "bias").exists()
+
+
+def test_a_full_disk_costs_a_warning_and_the_next_measurement_tries_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from staticdropout.callbacks import bias_monitor
+
+    calls, write = [], bias_monitor.write_whole
+
+    def full(path: Path, content: bytes | str) -> None:
+        calls.append(path)
+        if len(calls) == 1:
+            raise OSError(28, "No space left on device")
+        write(path, content)
+
+    monkeypatch.setattr(bias_monitor, "write_whole", full)
+    with pytest.warns(UserWarning, match="No space left on device"):
+        fit(tmp_path, [monitor(figures=False)])
+    assert len((tmp_path / "bias" / "bias.csv").read_text().splitlines()) == 1 + 3 * 3
+
+
+def test_without_layers_the_input_of_the_classifier_is_measured(tmp_path: Path) -> None:
+    watching = monitor(layers=None, figures=False)
+    make_trainer(tmp_path, [watching]).validate(_seeded(), loaders()[1], verbose=False)
+    assert list(watching.latest) == ["backbone.fc[input]"]
+
+
+class Foreign(ToyClassifier):
+    """Takes normalised (B, T, C, H, W) pixels in a tuple and has a network, but no forward."""
+
+    forward = LightningModule.forward
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return nn.functional.cross_entropy(self.backbone(batch[0].transpose(1, 2)), batch[1])
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.backbone(batch[0].transpose(1, 2))
+
+
+def test_foreign_batches_and_modules_are_served_by_arguments(tmp_path: Path) -> None:
+    samples = [Clips()[index] for index in range(24)]
+    normalised = [((sample["video"].transpose(0, 1) - 0.45) / 0.225, sample["label"]) for sample in samples]
+    inputs = VideoInputs(
+        mean=(0.45,) * 3, std=(0.225,) * 3, forward=lambda module, video, batch: module.backbone(video.transpose(1, 2))
+    )
+    watching = monitor(inputs=inputs, figures=False)
+    torch.manual_seed(0)
+    make_trainer(tmp_path, [watching]).validate(Foreign(), DataLoader(normalised, 8), verbose=False)
+    assert int(watching.latest[NAMES[0]].num_clips) == 24
+
+
+def test_normalised_pixels_without_mean_and_std_are_reported(tmp_path: Path) -> None:
+    data = DataLoader([{"video": sample["video"] * 4 - 2, "label": 0} for sample in (Clips()[i] for i in range(8))], 4)
+    with pytest.raises(BatchError, match=r"mean=\.\.\., std=\.\.\."):
+        make_trainer(tmp_path, [monitor()]).validate(_seeded(), data, verbose=False)
+
+
+def test_models_of_several_inputs_take_a_triplet_function(tmp_path: Path) -> None:
+    class TwoInputs(LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.image, self.flow = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 3)
+
+        def forward(self, image: Tensor, flow: Tensor) -> Tensor:
+            fused: Tensor = self.image(image) + self.flow(flow)
+            return fused
+
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            self(batch["image"], batch["flow"])
+
+    def triplets(batch: Any) -> Triplet:
+        image, flow = batch["image"], batch["flow"]
+        return Triplet((image, flow), (image, flow.flip(1)), (1 - image, flow))  # type: ignore[arg-type]
+
+    data = DataLoader([{"image": torch.rand(3, 8, 8), "flow": torch.rand(3, 8, 8)} for _ in range(24)], 8)
+    watching = monitor(layers=["image", "flow"], triplets=triplets, figures=False)
+    make_trainer(tmp_path, [watching]).validate(TwoInputs(), data, verbose=False)
+    static, dynamic = watching.latest["image"].unit_scores
+    assert (static > 0.99).all()
+    assert (dynamic < -0.99).all()
+    assert (watching.latest["flow"].unit_scores[1] > 0.99).all()
+
+
+def test_a_diverged_model_costs_a_warning_not_the_training(tmp_path: Path) -> None:
+    module = _seeded()
+    nn.init.constant_(module.backbone.layer1[0].weight, float("nan"))
+    watching = monitor(figures=False)
+    with pytest.warns(UserWarning, match="NaN or infinity"):
+        make_trainer(tmp_path, [watching]).validate(module, loaders()[1], verbose=False)
+    assert not watching.history
+
+
+@pytest.mark.parametrize("stage", ["fit", "validate"])
+def test_a_pattern_that_matches_nothing_is_reported_before_training(tmp_path: Path, stage: str) -> None:
+    trainer, module = make_trainer(tmp_path, [monitor(layers="backbone.res*")]), _seeded()
+    with pytest.raises(LayerNotFoundError, match=r"backbone\.layer1"):
+        trainer.fit(module, *loaders()) if stage == "fit" else trainer.validate(module, loaders()[1])
+    assert count_hooks(module) == 0
+
+
+@pytest.mark.parametrize("options", [{"num_clips": 0}, {"num_groups": 0}, {"every_n_validations": 0}])
+def test_wrong_options_are_refused_at_once(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(options))):
+        BiasMonitor(**options)
+
+
+def test_too_few_clips_for_the_intervals_warn() -> None:
+    with pytest.warns(UserWarning, match="intervals will be rough"):
+        BiasMonitor(num_clips=10)
+
+
+def test_half_precision_models_are_measured_in_their_precision(tmp_path: Path) -> None:
+    results = []
+    for precision in ("32-true", "bf16-mixed"):
+        watching = monitor(figures=False)
+        make_trainer(tmp_path, [watching], precision=precision).validate(_seeded(), loaders()[1], verbose=False)
+        results.append(watching.latest["backbone.layer2"].shares)
+    assert not torch.equal(*results)
+    torch.testing.assert_close(*results, rtol=0, atol=1.0)
+
+
+def test_training_with_the_monitor_is_bit_identical(tmp_path: Path) -> None:
+    assert same_weights(fit(tmp_path)[0], fit(tmp_path, [monitor()])[0])
