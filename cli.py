@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -113,15 +114,21 @@ def _epilog() -> str:
     return f"further commands: {verbs} (each with --help). packaged configs for --config: {configs}."
 
 
+@contextmanager
+def _program_arguments(arguments: Sequence[str]) -> Iterator[None]:
+    saved, sys.argv = sys.argv, [sys.argv[0], *arguments]
+    try:
+        yield
+    finally:
+        sys.argv = saved
+
+
 def _hand_on(arguments: Sequence[str]) -> bool:
     """Give subcommands that are not ours to the ``lightning`` command of another distribution, as lightning_sdk's."""
     for entry in entry_points(group="console_scripts", name="lightning"):
         if entry.dist is not None and entry.dist.name.lower().replace("_", "-") != "staticdropout":
-            saved, sys.argv = sys.argv, ["lightning", *arguments]
-            try:
+            with _program_arguments(arguments):
                 entry.load()()
-            finally:
-                sys.argv = saved
             return True
     return False
 
@@ -133,17 +140,18 @@ def run(arguments: Sequence[str]) -> Any:
         return jsonargparse.auto_cli(VERBS[command], args=list(arguments[1:]), prog=f"staticdropout {command}")
     if command and not command.startswith("-") and command not in LOOPS and _hand_on(arguments):
         return None
-    return LightningCLI(
-        LightningModule,
-        LightningDataModule,
-        subclass_mode_model=True,
-        subclass_mode_data=True,
-        seed_everything_default=0,
-        save_config_kwargs={"overwrite": True},
-        auto_configure_optimizers=False,
-        parser_kwargs={"version": f"staticdropout {__version__}", "epilog": _epilog()},
-        args=expand_config_arguments(arguments),
-    )
+    # Handed over through sys.argv: processes that a DDP launcher starts read it there.
+    with _program_arguments(expand_config_arguments(arguments)):
+        return LightningCLI(
+            LightningModule,
+            LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            seed_everything_default=0,
+            save_config_kwargs={"overwrite": True},
+            auto_configure_optimizers=False,
+            parser_kwargs={"version": f"staticdropout {__version__}", "epilog": _epilog()},
+        )
 
 
 def main(args: Sequence[str] | None = None) -> None:
