@@ -164,8 +164,8 @@ def main(args: Sequence[str] | None = None) -> None:
         SystemExit: with a message, for errors that a user can mend.
 
     Example:
-        >>> main(["models", "list", "fast*"])  # doctest: +ELLIPSIS
-                 ...fastonly_r50...
+        >>> main(["models", "list", "--pattern", "fast*"])  # doctest: +ELLIPSIS, +NORMALIZE_WHITESPACE
+        ┏...fastonly_r50...
     """
     try:
         run(sys.argv[1:] if args is None else args)

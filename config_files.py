@@ -91,11 +91,16 @@ def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     for key, value in above.items():
         if key.endswith("+"):
             merged[key[:-1]] = [*merged.get(key[:-1], []), *value]
-        elif isinstance(value, dict) and isinstance(merged.get(key), dict):
+        elif isinstance(value, dict) and isinstance(merged.get(key), dict) and not _other_class(merged[key], value):
             merged[key] = _merge(merged[key], value)
         else:
             merged[key] = value
     return merged
+
+
+def _other_class(below: dict[str, Any], above: dict[str, Any]) -> bool:
+    """Whether both name a class, and not the same: the arguments of one mean nothing to the other."""
+    return "class_path" in above and above["class_path"] != below.get("class_path", above["class_path"])
 
 
 def expand_config_arguments(arguments: Sequence[str]) -> list[str]:

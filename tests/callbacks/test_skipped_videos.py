@@ -28,7 +28,7 @@ def test_they_are_listed_once_at_the_end_of_the_epoch_and_logged(tmp_path: Path)
     callback = SkippedVideos(most=2)
     broken = [(f"clip{number}", "no key frame") for number in range(3)]
     trainer = make_trainer(tmp_path, [callback], logger=CSVLogger(tmp_path, name="", version=""))
-    with pytest.warns(UserWarning) as caught:
+    with pytest.warns(UserWarning, match="could not be read") as caught:
         trainer.fit(ToyClassifier(), with_skipped(broken), with_skipped([]))
     messages = [str(w.message) for w in caught if "could not be read" in str(w.message)]
     assert len(messages) == 1  # two epochs, the same three videos

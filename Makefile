@@ -1,0 +1,41 @@
+# make demo: install and run the small example; make test; make lint. Needs Python 3.11-3.13, git and make.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint format clean
+
+demo: $(VENV)/.installed
+	$(BIN)/lightning fit --config configs/demo.yaml
+
+test: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed-dev .typing/staticdropout
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	MYPYPATH=.typing $(BIN)/mypy -p staticdropout --exclude '/(tests|benchmarks)/'
+	MYPYPATH=.typing:tests/support $(BIN)/mypy --explicit-package-bases tests benchmarks
+
+format: $(VENV)/.installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip "setuptools>=77"
+	$(BIN)/python -m pip install --editable .
+	touch $@
+
+# setuptools in the environment itself: the wheel test builds without a network.
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/python -m pip install --editable ".[dev]"
+	touch $@
+
+# The repository's root is the package, whatever the checkout is called: mypy finds it through this link.
+.typing/staticdropout:
+	mkdir -p .typing
+	ln -sfn .. $@
+
+clean:
+	rm -rf $(VENV) .typing build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
