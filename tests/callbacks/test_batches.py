@@ -139,7 +139,11 @@ def test_an_unclear_network_has_to_be_told() -> None:
     module = WithoutForward("teacher", "student")
     with pytest.raises(BatchError, match="any of teacher, student"):
         VideoInputs().call(module, VIDEO, None)
-    told = VideoInputs(forward=lambda module, video, batch: module.student(video))
+
+    def student(module: Any, video: Any, batch: Any) -> Any:
+        return module.student(video)
+
+    told = VideoInputs(forward=student)
     assert told.call(module, VIDEO, None) == "inner"
 
 

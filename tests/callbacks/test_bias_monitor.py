@@ -17,9 +17,9 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from toys import Clips, ToyClassifier, count_hooks, fit, loaders, make_trainer, same_weights
+from toys import Clips, ToyClassifier, count_hooks, fit, loader_of, loaders, make_trainer, same_weights
 
-from staticdropout.callbacks import BiasMonitor, VideoInputs
+from staticdropout.callbacks import BiasMonitor, VideoInputs, bias_files, bias_monitor
 from staticdropout.callbacks.bias_measurement import BiasMeasurement
 from staticdropout.errors import BatchError, LayerNotFoundError
 from staticdropout.models import capture
@@ -30,7 +30,8 @@ NAMES = ["backbone.layer1", "backbone.layer2", "backbone.fc[input]"]
 
 
 def monitor(**options: Any) -> BiasMonitor:
-    return BiasMonitor(**({"layers": LAYERS, "num_clips": 24, "verbose": False} | options))
+    defaults: dict[str, Any] = {"layers": LAYERS, "num_clips": 24, "verbose": False}
+    return BiasMonitor(**(defaults | options))
 
 
 def test_it_measures_before_training_and_in_every_validation_but_not_in_the_sanity_check(tmp_path: Path) -> None:
@@ -237,15 +238,13 @@ def test_a_run_for_debugging_leaves_no_files(tmp_path: Path) -> None:
 def test_a_full_disk_costs_a_warning_and_the_next_measurement_tries_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from staticdropout.callbacks import bias_monitor
-
-    calls, write = [], bias_monitor.write_whole
+    calls: list[Path] = []
 
     def full(path: Path, content: bytes | str) -> None:
         calls.append(path)
         if len(calls) == 1:
             raise OSError(28, "No space left on device")
-        write(path, content)
+        bias_files.write_whole(path, content)
 
     monkeypatch.setattr(bias_monitor, "write_whole", full)
     with pytest.warns(UserWarning, match="No space left on device"):
@@ -274,17 +273,20 @@ class Foreign(ToyClassifier):
 def test_foreign_batches_and_modules_are_served_by_arguments(tmp_path: Path) -> None:
     samples = [Clips()[index] for index in range(24)]
     normalised = [((sample["video"].transpose(0, 1) - 0.45) / 0.225, sample["label"]) for sample in samples]
-    inputs = VideoInputs(
-        mean=(0.45,) * 3, std=(0.225,) * 3, forward=lambda module, video, batch: module.backbone(video.transpose(1, 2))
-    )
+
+    def forward(module: LightningModule, video: Any, batch: Any) -> Any:
+        assert isinstance(module, Foreign)
+        return module.backbone(video.transpose(1, 2))
+
+    inputs = VideoInputs(mean=(0.45,) * 3, std=(0.225,) * 3, forward=forward)
     watching = monitor(inputs=inputs, figures=False)
     torch.manual_seed(0)
-    make_trainer(tmp_path, [watching]).validate(Foreign(), DataLoader(normalised, 8), verbose=False)
+    make_trainer(tmp_path, [watching]).validate(Foreign(), loader_of(normalised, 8), verbose=False)
     assert int(watching.latest[NAMES[0]].num_clips) == 24
 
 
 def test_normalised_pixels_without_mean_and_std_are_reported(tmp_path: Path) -> None:
-    data = DataLoader([{"video": sample["video"] * 4 - 2, "label": 0} for sample in (Clips()[i] for i in range(8))], 4)
+    data = loader_of([{"video": sample["video"] * 4 - 2, "label": 0} for sample in (Clips()[i] for i in range(8))], 4)
     with pytest.raises(BatchError, match=r"mean=\.\.\., std=\.\.\."):
         make_trainer(tmp_path, [monitor()]).validate(_seeded(), data, verbose=False)
 
@@ -306,7 +308,7 @@ def test_models_of_several_inputs_take_a_triplet_function(tmp_path: Path) -> Non
         image, flow = batch["image"], batch["flow"]
         return Triplet((image, flow), (image, flow.flip(1)), (1 - image, flow))  # type: ignore[arg-type]
 
-    data = DataLoader([{"image": torch.rand(3, 8, 8), "flow": torch.rand(3, 8, 8)} for _ in range(24)], 8)
+    data = loader_of([{"image": torch.rand(3, 8, 8), "flow": torch.rand(3, 8, 8)} for _ in range(24)], 8)
     watching = monitor(layers=["image", "flow"], triplets=triplets, figures=False)
     make_trainer(tmp_path, [watching]).validate(TwoInputs(), data, verbose=False)
     static, dynamic = watching.latest["image"].unit_scores
@@ -317,7 +319,7 @@ def test_models_of_several_inputs_take_a_triplet_function(tmp_path: Path) -> Non
 
 def test_a_diverged_model_costs_a_warning_not_the_training(tmp_path: Path) -> None:
     module = _seeded()
-    nn.init.constant_(module.backbone.layer1[0].weight, float("nan"))
+    nn.init.constant_(module.backbone.get_parameter("layer1.0.weight"), float("nan"))
     watching = monitor(figures=False)
     with pytest.warns(UserWarning, match="NaN or infinity"):
         make_trainer(tmp_path, [watching]).validate(module, loaders()[1], verbose=False)

@@ -24,15 +24,16 @@ class Report(Callback):
         self.masks: list[Any] = []
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, ToyClassifier)
         pl_module.backbone.fc.register_forward_pre_hook(
             lambda module, args: self.masks.append((args[0] == 0).tolist()) if module.training else None
         )
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        dropout, monitor = (
-            next(c for c in trainer.callbacks if isinstance(c, kind))  # type: ignore[attr-defined]
-            for kind in (StaticDropout, BiasMonitor)
-        )
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        dropout = next(c for c in callbacks if isinstance(c, StaticDropout))
+        monitor = next(c for c in callbacks if isinstance(c, BiasMonitor))
+        assert dropout.dropout is not None
         content = {
             "scores": dropout.dropout.scores.tolist(),
             "history": [entry["layers"] for entry in monitor.history],

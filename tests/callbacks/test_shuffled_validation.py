@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from toys import make_trainer
+from toys import loader_of, make_trainer
 
 from staticdropout.callbacks import ShuffledValidation, VideoInputs
 from staticdropout.errors import BatchError
@@ -43,7 +43,7 @@ def clips(dynamic: bool, count: int = 200) -> DataLoader[Any]:
         ramp = ramp.flip(0) if dynamic and not label else ramp
         video = ramp.view(1, 6, 1, 1) + 0.01 * torch.rand(3, 6, 4, 4, generator=generator)
         samples.append({"video": video, "label": label, "id": f"{index}"})
-    return DataLoader(samples, 16)
+    return loader_of(samples, 16)
 
 
 @pytest.mark.parametrize(("dynamic", "low", "high"), [(True, 35, 60), (False, 100, 100)])
@@ -87,7 +87,7 @@ def test_logits_of_any_kind_are_read_by_an_argument(tmp_path: Path) -> None:
 
 
 def test_a_batch_without_labels_is_reported(tmp_path: Path) -> None:
-    loader = DataLoader([{"video": torch.rand(3, 4, 4, 4)}] * 4, 2)
+    loader = loader_of([{"video": torch.rand(3, 4, 4, 4)}] * 4, 2)
     with pytest.raises(BatchError, match="No class labels"):
         make_trainer(tmp_path, [ShuffledValidation()]).validate(Rising(False), loader, verbose=False)
 

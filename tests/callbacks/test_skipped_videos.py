@@ -18,7 +18,7 @@ from staticdropout.callbacks import SkippedVideos
 
 def with_skipped(skipped: list[tuple[str, str]]) -> DataLoader[Any]:
     def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
-        batch = torch.utils.data.default_collate(items)
+        batch: dict[str, Any] = torch.utils.data.default_collate(items)
         return batch | ({"skipped": skipped} if skipped else {})
 
     return DataLoader(Clips(8), 4, collate_fn=collate)

@@ -16,7 +16,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor
-from toys import ResumableLoader, ToyClassifier, count_hooks, fit, loaders, make_trainer, same_weights
+from toys import ResumableLoader, ToyClassifier, count_hooks, fit, loader_of, loaders, make_trainer, same_weights
 
 from staticdropout.callbacks import BiasMonitor, ShuffledValidation, StaticDropout
 from staticdropout.errors import BatchError, LayerNotFoundError
@@ -35,6 +35,7 @@ class Recorder(Callback):
             if module.training:
                 self.inputs.append(args[0].detach().clone())
 
+        assert isinstance(pl_module, ToyClassifier)
         pl_module.backbone.fc.register_forward_pre_hook(keep)
 
 
@@ -72,12 +73,12 @@ class States(Callback):
         self.compared = 0
         original = probe._probe
 
-        def watched(trainer: Trainer, module: LightningModule, batch: Any) -> None:
-            before = self.states(module)
-            original(trainer, module, batch)
-            after = self.states(module)
+        def watched(trainer: Trainer, pl_module: LightningModule, batch: Any) -> None:
+            before = self.states(pl_module)
+            original(trainer, pl_module, batch)
+            after = self.states(pl_module)
             assert all(np.array_equal(x, y) for x, y in zip(before, after, strict=True))
-            assert module.training
+            assert pl_module.training
             self.compared += 1
 
         probe._probe = watched  # type: ignore[method-assign]
@@ -85,6 +86,7 @@ class States(Callback):
     @staticmethod
     def states(module: LightningModule) -> list[Any]:
         numpy_state = np.random.get_state(legacy=True)  # noqa: NPY002 - the global state is the point
+        assert isinstance(numpy_state, tuple)
         return [
             *(value.clone().numpy() for value in module.state_dict().values()),
             torch.get_rng_state().numpy(),
@@ -104,11 +106,12 @@ def test_a_probe_leaves_running_statistics_and_random_states_alone(tmp_path: Pat
 def test_probe_modes_differ_by_batch_statistics(tmp_path: Path) -> None:
     scores = []
     for mode in ("eval", "train"):
-        callback = StaticDropout(rate=0.0, every_n_steps=3, probe_mode=mode)  # type: ignore[arg-type]
+        callback = StaticDropout(rate=0.0, every_n_steps=3, probe_mode=mode)
         fit(tmp_path, [callback])
         assert callback.dropout is not None
         scores.append(callback.dropout.scores)
-    assert not torch.allclose(*scores)
+    in_eval, in_train = scores
+    assert not torch.allclose(in_eval, in_train)
 
 
 @pytest.mark.parametrize(("accumulate", "expected"), [(1, [0, 3, 6, 9]), (2, [0, 3])])
@@ -288,17 +291,18 @@ def test_wrong_options_are_refused_at_once(options: Saved) -> None:
 def test_a_batch_without_a_video_is_described(tmp_path: Path) -> None:
     class Text(ToyClassifier):
         def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-            return self.backbone.fc(batch["features"]).sum()
+            loss: Tensor = self.backbone.fc(batch["features"]).sum()
+            return loss
 
         def validation_step(self, batch: Any, batch_idx: int) -> None:
             return
 
-    data = torch.utils.data.DataLoader([{"features": torch.rand(16)} for _ in range(8)], 4)
+    data = loader_of([{"features": torch.rand(16)} for _ in range(8)], 4)
     with pytest.raises(BatchError, match=r"holds \{features: float32 \(4, 16\)\}"):
         make_trainer(tmp_path, [StaticDropout()]).fit(Text(), data)
 
 
 def test_clips_of_one_frame_cannot_be_shuffled(tmp_path: Path) -> None:
-    data = torch.utils.data.DataLoader([{"video": torch.rand(3, 1, 12, 12), "label": 0} for _ in range(8)], 4)
+    data = loader_of([{"video": torch.rand(3, 1, 12, 12), "label": 0} for _ in range(8)], 4)
     with pytest.raises(BatchError, match="frame"):
         make_trainer(tmp_path, [StaticDropout()]).fit(ToyClassifier(), data)

@@ -98,7 +98,7 @@ def test_groups_change_the_intervals_alone(features: list[Tensor]) -> None:
 
 def test_shares_add_up_and_identical_is_the_largest(features: list[Tensor]) -> None:
     for estimator in ("paper", "released"):
-        shares = layer_bias(moments_of(features), estimator).shares  # type: ignore[arg-type]
+        shares = layer_bias(moments_of(features), estimator).shares
         assert float(shares.sum()) == pytest.approx(100)
         assert shares.argmax() == 2
 
@@ -135,7 +135,7 @@ def test_undefined_units_are_residual_and_counted(features: list[Tensor]) -> Non
         side[:, 2] = 7.0
     features[1][:, 4] = 0.0
     for estimator in ("paper", "released"):
-        result = layer_bias(moments_of(features), estimator)  # type: ignore[arg-type]
+        result = layer_bias(moments_of(features), estimator)
         assert int(result.undefined) == 2
         assert result.unit_scores.isfinite().all()
         assert ENCODINGS[int(result.encoding[2])] == "residual"
@@ -173,8 +173,8 @@ def test_vectorised_scores_equal_single_ones(features: list[Tensor]) -> None:
     moments = moments_of(features)[0]
     stacked = torch.stack([moments, moments])
     for estimator in ("paper", "released"):
-        torch.testing.assert_close(unit_scores(stacked, estimator).score[1], unit_scores(moments, estimator).score)  # type: ignore[arg-type]
-        torch.testing.assert_close(layer_scores(stacked, estimator)[1], layer_scores(moments, estimator))  # type: ignore[arg-type]
+        torch.testing.assert_close(unit_scores(stacked, estimator).score[1], unit_scores(moments, estimator).score)
+        torch.testing.assert_close(layer_scores(stacked, estimator)[1], layer_scores(moments, estimator))
 
 
 def test_no_clip_at_all_gives_no_score_and_no_nan() -> None:

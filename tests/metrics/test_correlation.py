@@ -25,7 +25,7 @@ def test_agrees_with_numpy_on_100_000_float32_clips_of_mean_1000_and_deviation_1
     a, b = random_pairs(100_000, 5, mean=1000.0)
     a, b = (1000 + (side - 1000) / (side - 1000).std() for side in (a, b))
     moments = empty_moments(5)
-    for x, y in zip(a.split(333), b.split(333), strict=True):
+    for x, y in zip(torch.split(a, 333), torch.split(b, 333), strict=True):
         moments = merge_moments(torch.stack([moments, pair_moments(x, y)[0]]))
     np.testing.assert_allclose(correlation(moments).score.numpy(), numpy_correlation(a, b), rtol=0, atol=1e-6)
 
@@ -33,7 +33,7 @@ def test_agrees_with_numpy_on_100_000_float32_clips_of_mean_1000_and_deviation_1
 @pytest.mark.parametrize("sizes", [[1000], [1] * 1000, [999, 1], [7, 493, 500], [0, 1000, 0]])
 def test_any_split_into_batches_gives_the_same(sizes: list[int]) -> None:
     a, b = random_pairs(1000, 4, mean=50.0)
-    parts = [pair_moments(x, y)[0] for x, y in zip(a.split(sizes), b.split(sizes), strict=True)]
+    parts = [pair_moments(x, y)[0] for x, y in zip(torch.split(a, sizes), torch.split(b, sizes), strict=True)]
     sequential = empty_moments(4)
     for part in parts:
         sequential = merge_moments(torch.stack([sequential, part]))
@@ -97,7 +97,7 @@ def test_half_and_double_precision_features_go_in(dtype: torch.dtype, tolerance:
 def test_decay_weighs_clips_as_a_weighted_correlation_does() -> None:
     a, b = random_pairs(30, 2)
     moments = empty_moments(2)
-    for x, y in zip(a.split(10), b.split(10), strict=True):
+    for x, y in zip(torch.split(a, 10), torch.split(b, 10), strict=True):
         moments = merge_moments(torch.stack([decay_moments(moments, 0.5), pair_moments(x, y)[0]]))
     weights = np.repeat([0.25, 0.5, 1.0], 10)
     for channel in range(2):

@@ -24,7 +24,8 @@ def triplet_features() -> Tensor:
 def measured(batches: list[Tensor], indices: list[Tensor] | None = None) -> LayerBias:
     metric = StaticDynamicBias(CHANNELS)
     for number, batch in enumerate(batches):
-        metric.update(*batch, index=None if indices is None else indices[number])
+        anchor, same_static, same_dynamic = batch
+        metric.update(anchor, same_static, same_dynamic, index=None if indices is None else indices[number])
     return metric.compute()
 
 
@@ -36,12 +37,12 @@ def same(a: LayerBias, b: LayerBias) -> None:
 @pytest.mark.parametrize("size", [1, 8, 50, CLIPS])
 def test_any_batch_size_gives_the_same_result_and_intervals(size: int) -> None:
     features = triplet_features()
-    same(measured(list(features.split(size, dim=1))), measured([features]))
+    same(measured(list(torch.split(features, size, dim=1))), measured([features]))
 
 
 def test_explicit_indices_make_the_order_irrelevant() -> None:
     features, order = triplet_features(), torch.randperm(CLIPS, generator=torch.Generator().manual_seed(0))
-    shuffled = measured(list(features[:, order].split(9, dim=1)), list(order.split(9)))
+    shuffled = measured(list(torch.split(features[:, order], 9, dim=1)), list(torch.split(order, 9)))
     same(shuffled, measured([features], [torch.arange(CLIPS)]))
 
 
@@ -50,14 +51,15 @@ def _rank(rank: int, world: int, folder: str) -> None:
     features = triplet_features()
     mine = torch.arange(rank, CLIPS, world)
     metric = StaticDynamicBias(CHANNELS)
-    for part in mine.split(10):
-        metric.update(*features[:, part], index=part)
+    for part in torch.split(mine, 10):
+        anchor, same_static, same_dynamic = features[:, part]
+        metric.update(anchor, same_static, same_dynamic, index=part)
     Path(folder, f"{rank}.pkl").write_bytes(pickle.dumps(tuple(metric.compute())))
     dist.destroy_process_group()
 
 
 def test_two_ranks_agree_with_each_other_and_with_one_process(tmp_path: Path) -> None:
-    mp.spawn(_rank, (2, str(tmp_path)), nprocs=2)
+    mp.spawn(_rank, (2, str(tmp_path)), nprocs=2)  # type: ignore[attr-defined, no-untyped-call]
     first, second = (LayerBias(*pickle.loads((tmp_path / f"{rank}.pkl").read_bytes())) for rank in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
     same(first, measured([triplet_features()]))

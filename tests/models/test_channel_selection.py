@@ -92,8 +92,8 @@ def test_equal_scores_stay_equal_and_finite_under_every_transform(transform: str
 def test_zscore_and_rank_do_not_depend_on_the_spread() -> None:
     scores = spread_scores()
     for transform in ("zscore", "rank"):
-        narrow = selection_logits(0.9 + 0.01 * scores, transform=transform)  # type: ignore[arg-type]
-        torch.testing.assert_close(narrow, selection_logits(scores, transform=transform), atol=1e-3, rtol=1e-3)  # type: ignore[arg-type]
+        narrow = selection_logits(0.9 + 0.01 * scores, transform=transform)
+        torch.testing.assert_close(narrow, selection_logits(scores, transform=transform), atol=1e-3, rtol=1e-3)
 
 
 def test_a_high_temperature_forgets_the_scores_and_a_low_one_takes_the_highest() -> None:

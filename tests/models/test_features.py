@@ -79,7 +79,8 @@ def test_an_input_given_by_keyword_is_found() -> None:
             self.inner = inner
 
         def forward(self, x: Tensor) -> Tensor:
-            return self.inner(input=x)
+            output: Tensor = self.inner(input=x)
+            return output
 
     model = Caller()
     with capture(model, "inner[input]") as run:
@@ -113,7 +114,7 @@ def test_no_hook_survives(model: nn.Sequential, failure: str) -> None:
     def explode(*args: Any) -> Any:
         raise RuntimeError("boom")
 
-    extra = {"reduce": explode} if failure == "reduce" else {}
+    extra: dict[str, Any] = {"reduce": explode} if failure == "reduce" else {}
     try:
         with capture(model, ["*", "nothing"] if failure == "missing layer" else "*", **extra) as run:
             run(explode if failure == "model" else model, CLIP)
@@ -215,7 +216,8 @@ def test_compiled_models_are_captured_whenever_they_were_compiled(
         model.compile(backend="eager")
         compiled: Any = model
     else:
-        compiled = nn.ModuleDict({"net": torch.compile(model, backend="eager")})
+        net: Any = torch.compile(model, backend="eager")
+        compiled = nn.ModuleDict({"net": net})
     caller = compiled if in_place else compiled["net"]
     if compiled_first:
         caller(CLIP)  # hooks registered after this call would never fire

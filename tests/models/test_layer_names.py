@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Patterns find the layers that people mean."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -57,7 +59,8 @@ def test_the_error_names_close_matches_and_the_way_to_list_all() -> None:
 
 
 def test_names_are_clean_of_compile_wrappers() -> None:
-    model = nn.ModuleDict({"model": torch.compile(network()["backbone"]["layer1"])})
+    compiled: Any = torch.compile(network().get_submodule("backbone.layer1"))
+    model = nn.ModuleDict({"model": compiled})
     assert list(module_names(model)) == ["model", "model.0", "model.1"]
 
 

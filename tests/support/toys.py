@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
@@ -111,6 +111,11 @@ def make_trainer(folder: Path | str, callbacks: Sequence[Callback] = (), **optio
 def loaders(train: int = 48, val: int = 24, batch_size: int = 8) -> tuple[DataLoader[Any], DataLoader[Any]]:
     """Loaders of toy clips: training shuffled, validation in order."""
     return DataLoader(Clips(train), batch_size, shuffle=True), DataLoader(Clips(val), batch_size)
+
+
+def loader_of(items: Sequence[Any], batch_size: int | None = 1) -> DataLoader[Any]:
+    """A loader of a list, in order; torch accepts any sequence, but its types ask for a Dataset."""
+    return DataLoader(cast("Dataset[Any]", items), batch_size)
 
 
 def fit(
