@@ -15,7 +15,7 @@ lint: $(VENV)/.installed-dev .typing/staticdropout
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	MYPYPATH=.typing $(BIN)/mypy -p staticdropout --exclude '/(tests|benchmarks)/'
-	MYPYPATH=.typing:tests/support $(BIN)/mypy --explicit-package-bases tests benchmarks
+	MYPYPATH=.typing:tests/support:benchmarks $(BIN)/mypy --explicit-package-bases tests benchmarks
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .

@@ -15,11 +15,7 @@ Means over the clips (real ones of ``STATICDROPOUT_TEST_DATA`` where present, ge
 from __future__ import annotations
 
 import argparse
-import csv
-import importlib.metadata
 import os
-import platform
-import re
 import time
 from pathlib import Path
 from typing import Any
@@ -27,8 +23,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from rich.console import Console
-from rich.table import Table
+from common import RESULTS, environment, report
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms.v2.functional import center_crop, resize
@@ -163,45 +158,27 @@ def measure(names: list[str], clips: list[Tensor], device: str) -> list[dict[str
     return rows
 
 
-def machine() -> str:
-    path = Path("/proc/cpuinfo")
-    found = re.search(r"model name\s*: (.*)", path.read_text()) if path.exists() else None
-    return f"{found[1] if found else platform.machine()}, {os.cpu_count()} cores"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--styles", nargs="+", default=list_styles())
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--generated", action="store_true", help="use generated clips even where real ones are present")
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "styles.csv")
+    parser.add_argument("--output", type=Path, default=RESULTS / "styles.csv")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     use_real = (DATA / "clips").is_dir() and not options.generated
     clips = real_clips(16, 256) if use_real else generated_clips(8, 16, 256)
     rows = measure(options.styles, clips, options.device)
-    about = {
-        "clips": f"{len(clips)} {'real' if use_real else 'generated'}, 16 frames",
-        "device": torch.cuda.get_device_name() if options.device.startswith("cuda") else options.device,
-        "machine": machine(),
-        "threads": options.threads,
-        "precision": "float32",
-        "layout": "BCTHW",
-        "torch": torch.__version__,
-        "opencv": cv2.__version__,
-        "staticdropout": importlib.metadata.version("staticdropout"),
-        "date": time.strftime("%Y-%m-%d"),
-    }
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    with options.output.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=[*rows[0], *about], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(row | about for row in rows)
-    table = Table(*rows[0], title=f"{about['clips']}, {about['device']}, {options.threads} thread(s)")
-    for row in rows:
-        table.add_row(*(str(value) for value in row.values()))
-    Console(width=160).print(table, f"written: {options.output}")
+    kind = "real" if use_real else "generated"
+    about = environment(
+        options.device,
+        clips=f"{len(clips)} {kind}, 16 frames",
+        precision="float32",
+        layout="BCTHW",
+        opencv=cv2.__version__,
+    )
+    report(rows, about, options.output)
 
 
 if __name__ == "__main__":

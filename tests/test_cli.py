@@ -115,6 +115,34 @@ def test_the_demo_fits_and_ends_with_table_picture_accuracies_and_tensorboard(
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
+def test_callbacks_are_configured_in_yaml_with_short_class_names(shapes: Path, tmp_path: Path) -> None:
+    config = tmp_path / "mine.yaml"
+    config.write_text(
+        """
+        extends: EXTENDS
+        trainer:
+          callbacks:
+            - class_path: BiasMonitor
+              init_args:
+                layers: [model.res5]
+                num_clips: 20
+                estimator: released
+                triplets: {class_path: VideoTriplets, init_args: {styles: [paint, neon], seed: 3}}
+                inputs: {video: video, layout: BCTHW}
+            - class_path: StaticDropout
+              init_args: {rate: 0.5, sampling: bernoulli, layer: model.res5}
+        """.replace("EXTENDS", str(find_config("ssv2/resnet3d_r18")))
+    )
+    arguments = [*shrunken(shapes, tmp_path), "--data.eval_crop_size=32", "--trainer.max_epochs=1"]
+    trainer = cli.run(["fit", "--config", str(config), *arguments]).trainer
+    monitor, dropout = trainer.callbacks[:2]
+    assert monitor.settings["style_names"] == ["paint", "neon"]
+    assert monitor.settings["seed"] == 3
+    assert list(monitor.latest) == ["model.res5"]
+    assert dropout.dropout.sampling == "bernoulli"
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("verb", ["validate", "test", "predict"])
 def test_the_other_loops_run(verb: str, shapes: Path, tmp_path: Path) -> None:
     arguments = [argument for argument in shrunken(shapes, tmp_path) if "limit" not in argument]

@@ -53,7 +53,7 @@ def fresh_names() -> Iterator[None]:
     resolve_reader.cache_clear()
 
 
-def same(frames: list[Frames]) -> None:
+def assert_same(frames: list[Frames]) -> None:
     first, *others = frames
     for other in others:
         np.testing.assert_array_equal(first, other)
@@ -84,7 +84,7 @@ def test_a_webm_without_frame_count_in_its_header_has_the_frames_that_were_writt
 
 def test_readers_agree_on_every_pixel_of_a_webm(shapes_root: Path) -> None:
     for file in sorted((shapes_root / "20bn-something-something-v2").iterdir())[:4]:
-        same([open_video(file, reader=name).get_batch(range(10)) for name in DECODERS])
+        assert_same([open_video(file, reader=name).get_batch(range(10)) for name in DECODERS])
 
 
 @pytest.mark.parametrize("name", DECODERS)
@@ -109,7 +109,7 @@ def test_short_side_shrinks_and_keeps_the_aspect_and_never_enlarges(shapes_root:
 
 
 def test_readers_agree_on_every_pixel_at_reduced_size(shapes_root: Path) -> None:
-    same([open_video(first_video(shapes_root), name, short_side=20).get_batch([0, 5]) for name in DECODERS])
+    assert_same([open_video(first_video(shapes_root), name, short_side=20).get_batch([0, 5]) for name in DECODERS])
 
 
 @pytest.mark.parametrize("short_side", [19, 20, 13, 10])
@@ -249,12 +249,12 @@ def test_a_difficult_file_is_read_whole_or_is_a_read_error(real_data: Path, file
 def test_readers_agree_on_every_pixel_of_difficult_files(real_data: Path, file: str) -> None:
     videos = [open_video(real_data / "robust" / file, reader=name) for name in DECODERS]
     indices = np.linspace(0, len(videos[0]) - 1, 4).astype(np.int64)
-    same([video.get_batch(indices) for video in videos])
+    assert_same([video.get_batch(indices) for video in videos])
 
 
 def test_readers_agree_on_every_pixel_of_hevc_read_in_order(real_data: Path) -> None:
     videos = [open_video(real_data / "robust" / "h265_video.mp4", reader=name) for name in DECODERS]
-    same([video.get_batch(range(10)) for video in videos])
+    assert_same([video.get_batch(range(10)) for video in videos])
 
 
 def test_readers_agree_on_real_clips_of_something_something(real_data: Path) -> None:
@@ -263,7 +263,7 @@ def test_readers_agree_on_real_clips_of_something_something(real_data: Path) -> 
         videos = [open_video(file, reader=reader) for reader in DECODERS]
         assert len(videos[0]) == len(videos[1])
         indices = np.linspace(0, len(videos[0]) - 1, 5).astype(np.int64)
-        same([video.get_batch(indices) for video in videos])
+        assert_same([video.get_batch(indices) for video in videos])
 
 
 def test_metadata_that_are_not_utf8_and_a_last_packet_without_picture_are_no_obstacle(real_data: Path) -> None:

@@ -29,7 +29,7 @@ def measured(batches: list[Tensor], indices: list[Tensor] | None = None) -> Laye
     return metric.compute()
 
 
-def same(a: LayerBias, b: LayerBias) -> None:
+def assert_same(a: LayerBias, b: LayerBias) -> None:
     for left, right in zip(a, b, strict=True):
         torch.testing.assert_close(left, right, rtol=0, atol=1e-10)
 
@@ -37,13 +37,13 @@ def same(a: LayerBias, b: LayerBias) -> None:
 @pytest.mark.parametrize("size", [1, 8, 50, CLIPS])
 def test_any_batch_size_gives_the_same_result_and_intervals(size: int) -> None:
     features = triplet_features()
-    same(measured(list(torch.split(features, size, dim=1))), measured([features]))
+    assert_same(measured(list(torch.split(features, size, dim=1))), measured([features]))
 
 
 def test_explicit_indices_make_the_order_irrelevant() -> None:
     features, order = triplet_features(), torch.randperm(CLIPS, generator=torch.Generator().manual_seed(0))
     shuffled = measured(list(torch.split(features[:, order], 9, dim=1)), list(torch.split(order, 9)))
-    same(shuffled, measured([features], [torch.arange(CLIPS)]))
+    assert_same(shuffled, measured([features], [torch.arange(CLIPS)]))
 
 
 def _rank(rank: int, world: int, folder: str) -> None:
@@ -62,7 +62,7 @@ def test_two_ranks_agree_with_each_other_and_with_one_process(tmp_path: Path) ->
     mp.spawn(_rank, (2, str(tmp_path)), nprocs=2)  # type: ignore[attr-defined, no-untyped-call]
     first, second = (LayerBias(*pickle.loads((tmp_path / f"{rank}.pkl").read_bytes())) for rank in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
-    same(first, measured([triplet_features()]))
+    assert_same(first, measured([triplet_features()]))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -86,14 +86,14 @@ def test_reset_forgets_and_forward_gives_the_batch() -> None:
     metric.update(*torch.randn(3, 20, CHANNELS))
     metric.reset()
     batch_value = metric(*features)
-    same(batch_value, measured([features]))
-    same(metric.compute(), measured([features]))
+    assert_same(batch_value, measured([features]))
+    assert_same(metric.compute(), measured([features]))
 
 
 def test_pickling_keeps_the_state() -> None:
     metric = StaticDynamicBias(CHANNELS)
     metric.update(*triplet_features())
-    same(pickle.loads(pickle.dumps(metric)).compute(), metric.compute())
+    assert_same(pickle.loads(pickle.dumps(metric)).compute(), metric.compute())
 
 
 def test_summary_names_every_number() -> None:
