@@ -126,15 +126,16 @@ def _static_dropouts(trainer: Trainer) -> list[StaticDropout]:
 
 def _fix_rate(optimizer: Optimizer, lr: float) -> list[Any]:
     """Give every step of an optimizer the learning rate ``lr``, and the scheduler's rates back after it."""
-    scheduled: list[Any] = []
+    # A stack, because the hooks run again inside an optimizer whose step() calls that of its base class.
+    scheduled: list[list[Any]] = []
 
     def before(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        scheduled[:] = [group["lr"] for group in optimizer.param_groups]
+        scheduled.append([group["lr"] for group in optimizer.param_groups])
         for group in optimizer.param_groups:
             group["lr"] = lr
 
     def after(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        for group, rate in zip(optimizer.param_groups, scheduled, strict=True):
+        for group, rate in zip(optimizer.param_groups, scheduled.pop(), strict=True):
             group["lr"] = rate
 
     return [optimizer.register_step_pre_hook(before), optimizer.register_step_post_hook(after)]
