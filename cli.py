@@ -17,7 +17,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 # Importing the rooms makes short class names legal in configs.
 from . import __version__, callbacks, datamodules, lightning_modules  # noqa: F401
 from .config_files import expand_config_arguments, find_config, load_config, packaged_configs
-from .errors import StaticDropoutError
+from .errors import ConfigNotFoundError, StaticDropoutError
 from .lightning_modules import VideoClassifier
 from .models.tables import print_layers, print_models
 
@@ -53,6 +53,10 @@ def list_layers(target: str, frames: int = 8, size: int = 112) -> None:
     else:
         parser = LightningArgumentParser()
         parser.add_lightning_class_args(LightningModule, "model", subclass_mode=True)
+        if "model" not in config:
+            raise ConfigNotFoundError(
+                f"{target} has no model. Give a config with a `model:` section, or a model's name."
+            )
         module = parser.instantiate_classes(parser.parse_object({"model": config["model"]}))["model"]
     print_layers(module, frames, size)
 

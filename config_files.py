@@ -9,7 +9,9 @@ A config may name others to build on::
         - class_path: StaticDropout
 
 The files are merged in this order: mappings are merged key by key, anything else is replaced, and a key with a ``+``
-at its end appends to the list that is there. Paths are relative to the file that names them.
+at its end appends to the list that is there. The paths under ``extends`` are relative to the file that names them; all
+others, as usual, to the working directory. ``extends`` and ``+`` belong to these commands: a LightningCLI of your own
+reads what ``--print_config`` prints.
 """
 
 from __future__ import annotations

@@ -214,9 +214,15 @@ class VideoInputs:
         network: nn.Module = module
         if type(module).forward is LightningModule.forward:
             network = _only_network(module)
-        if isinstance(video, Mapping):
-            return network(**video)
-        return network(*video) if isinstance(video, tuple) else network(video)
+        try:
+            if isinstance(video, Mapping):
+                return network(**video)
+            return network(*video) if isinstance(video, tuple) else network(video)
+        except (TypeError, AttributeError, KeyError, IndexError) as error:
+            raise BatchError(
+                f"{type(network).__name__} could not be called with the video alone ({type(error).__name__}: {error}). "
+                "Say how to call it with inputs=VideoInputs(forward=lambda module, video, batch: ...)."
+            ) from error
 
     @staticmethod
     def logits(output: Any) -> Tensor:

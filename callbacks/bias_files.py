@@ -71,7 +71,7 @@ def measurement_json(record: Mapping[str, Any], settings: Mapping[str, Any], bia
             **{name: _plain(value) for name, value in record["layers"][layer].items()},
             "unit_scores_static": [round(score, 6) for score in bias.unit_scores[0].tolist()],
             "unit_scores_dynamic": [round(score, 6) for score in bias.unit_scores[1].tolist()],
-            "unit_encodings": [ENCODINGS[index] for index in bias.encoding.tolist()],
+            "unit_encodings": [ENCODINGS[index] for index in bias.encoding.reshape(-1).tolist()],
         }
         for layer, bias in biases.items()
     }
@@ -94,7 +94,8 @@ def history_csv(history: Sequence[Mapping[str, Any]]) -> str:
         for layer, numbers in record["layers"].items()
     ]
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, fieldnames=list(rows[0]) if rows else ["step"], lineterminator="\n")
+    columns = list(dict.fromkeys(name for row in rows for name in row)) or ["step"]
+    writer = csv.DictWriter(buffer, fieldnames=columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(
         {key: "" if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}

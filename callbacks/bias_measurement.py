@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,13 +15,11 @@ from torch import Tensor
 from ..metrics import LayerBias, StaticDynamicBias
 from ..metrics.bias import Estimator
 from ..models.features import capture
-from ..perturbations import Triplet, VideoTriplets
+from ..perturbations import Triplet, TripletFunction, VideoTriplets
 from .batches import VideoInputs
-from .measuring import traceless
+from .measuring import float64_device, traceless
 
-__all__ = ("BiasMeasurement", "TripletFunction")
-
-TripletFunction = Callable[[Any], Triplet]
+__all__ = ("BiasMeasurement",)
 
 
 class BiasMeasurement:
@@ -73,7 +71,7 @@ class BiasMeasurement:
         """
         video = self.inputs.find(batch) if isinstance(self.triplets, VideoTriplets) else None
         # With a distributed sampler, clip k of rank r is clip k * world_size + r of the data set.
-        size = len(video) if video is not None else _batch_size(batch)
+        size = len(video) if video is not None else extract_batch_size(batch)
         order = torch.arange(self.num_seen, self.num_seen + size) * trainer.world_size + trainer.global_rank
         keep = order < self.num_clips if video is not None else torch.ones(size, dtype=torch.bool)
         order = order[keep]
@@ -105,9 +103,7 @@ class BiasMeasurement:
 
     def _metric(self, layer: str, num_channels: int, device: torch.device) -> StaticDynamicBias:
         if layer not in self.metrics:
-            # MPS has no float64; the moments are small enough for the host.
-            home = torch.device("cpu") if device.type == "mps" else device
-            self.metrics[layer] = StaticDynamicBias(num_channels, **self.metric_options).to(home)
+            self.metrics[layer] = StaticDynamicBias(num_channels, **self.metric_options).to(float64_device(device))
         return self.metrics[layer]
 
     def compute(self, trainer: Trainer, module: LightningModule) -> dict[str, LayerBias]:
@@ -125,8 +121,3 @@ class BiasMeasurement:
         else:
             names = list(self.metrics)
         return {layer: self.metrics[layer].compute() for layer in names}
-
-
-def _batch_size(batch: Any) -> int:
-    """Clips in a batch of unknown kind: the first dimension of its first tensor."""
-    return extract_batch_size(batch)

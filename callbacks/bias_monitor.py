@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,15 @@ from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 
 from ..metrics import LayerBias, summarize
-from ..metrics.bias import Estimator
+from ..metrics.bias import Estimator, check_estimator
 from ..models.layer_names import INPUT, find_layers, last_linear
-from ..perturbations import VideoTriplets
+from ..perturbations import TripletFunction, VideoTriplets
 from ..visualization import bias_curves, bias_table, encoding_bars, triplet_figure, unit_scatter
 from .batches import VideoInputs
 from .bias_files import figure_bytes, history_csv, measurement_json, write_whole
-from .bias_measurement import BiasMeasurement, TripletFunction
+from .bias_measurement import BiasMeasurement
 from .loggers import bias_scalars, lay_out_dashboard, log_figure, tag_of
-from .measuring import refuse_sharded, terminal, traceless
+from .measuring import dataset_length, refuse_sharded, terminal, traceless, validation_loader
 
 __all__ = ("BiasMonitor",)
 
@@ -63,10 +64,12 @@ class BiasMonitor(Callback):
         measure_at_start: measure once before the first training step.
         figures: draw figures, for the loggers and as files.
         dirpath: folder for the files; by default ``bias`` in the first logger's folder, or in ``default_root_dir``.
-        channel_dim: where the layers' channels are; guessed by default (1 for maps, last for tokens and vectors).
+        channel_dim: where the layers' channels are; guessed by default (last for ``nn.Linear``, tokens and vectors, 1
+            for other maps).
         dataloader_idx: which validation loader to ride on.
         inputs: how to read batches and call the model; guessed by default.
         verbose: print the table at the end.
+        name: of the folder and the first part of every tag. Two monitors in one Trainer need two names.
 
     Raises:
         ValueError: for an option out of range.
@@ -94,14 +97,15 @@ class BiasMonitor(Callback):
         dataloader_idx: int = 0,
         inputs: VideoInputs | None = None,
         verbose: bool = True,
+        name: str = "bias",
     ) -> None:
-        for name, value in (
-            ("num_clips", num_clips),
-            ("num_groups", num_groups),
-            ("every_n_validations", every_n_validations),
-        ):
+        counts = {"num_clips": num_clips, "num_groups": num_groups, "every_n_validations": every_n_validations}
+        for option, value in counts.items():
             if value < 1:
-                raise ValueError(f"{name}={value} must be at least 1.")
+                raise ValueError(f"{option}={value} must be at least 1.")
+        check_estimator(estimator, threshold)
+        if dataloader_idx < 0:
+            raise ValueError(f"dataloader_idx={dataloader_idx} must not be negative.")
         if num_clips < 2 * num_groups:
             warnings.warn(f"{num_clips} clips in {num_groups} groups: intervals will be rough.", stacklevel=2)
         self.layers = [layers] if isinstance(layers, str) else list(layers) if layers is not None else None
@@ -118,21 +122,22 @@ class BiasMonitor(Callback):
         self.dataloader_idx = dataloader_idx
         self.inputs = inputs or VideoInputs()
         self.verbose = verbose
+        self.name = name
         self.history: list[dict[str, Any]] = []
         """All measurements so far: step, epoch, stage, and the numbers of each layer."""
         self.latest: dict[str, LayerBias] = {}
         """The last measurement in full, by layer."""
         self._validations = 0
+        self._restored = False
+        self._unprinted = False
         self._measurement: BiasMeasurement | None = None
         self._folder: Path | None = None
         self._dashboard_done = False
 
     @property
     def state_key(self) -> str:
-        """Tells two monitors apart in a checkpoint."""
-        return self._generate_state_key(
-            layers=self.layers, estimator=self.estimator, triplets=self.settings.get("style_hash")
-        )
+        """Tells monitors of different names apart in a checkpoint; Lightning refuses two of one name."""
+        return self._generate_state_key(name=self.name)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -150,11 +155,15 @@ class BiasMonitor(Callback):
         """Refuse what cannot work, and settle the folder on all ranks."""
         refuse_sharded(trainer, "BiasMonitor")
         if stage in ("fit", "validate"):
-            self._folder = Path(self.dirpath or Path(trainer.log_dir or trainer.default_root_dir) / "bias")
+            self._folder = Path(self.dirpath or Path(trainer.log_dir or trainer.default_root_dir) / self.name)
             self._dashboard_done = False
+            self._unprinted = False
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Check the layers' names before anything is spent."""
+        """Check the layers' names before anything is spent, and begin new curves with a new training."""
+        if not self._restored and trainer.global_step == 0:
+            self.history, self._validations = [], 0
+        self._restored = False
         self._layers_of(pl_module)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -168,7 +177,7 @@ class BiasMonitor(Callback):
         if trainer.sanity_checking:
             return
         if self._validations % self.every_n_validations == 0 or trainer.state.fn == "validate":
-            self._measurement = self._new_measurement(pl_module)
+            self._measurement = self._new_measurement(trainer, pl_module)
         self._validations += 1
 
     def on_validation_batch_end(
@@ -208,18 +217,20 @@ class BiasMonitor(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with the curves of the interrupted run."""
+        self._restored = True
         self.history = list(state_dict["history"])
         self._validations = state_dict["validations"]
 
     def _layers_of(self, module: LightningModule) -> list[str]:
         return [layer.name for layer in find_layers(module, self.layers or f"{last_linear(module)}[{INPUT}]")]
 
-    def _new_measurement(self, module: LightningModule) -> BiasMeasurement:
+    def _new_measurement(self, trainer: Trainer, module: LightningModule) -> BiasMeasurement:
+        length = dataset_length(trainer, self.dataloader_idx)
         return BiasMeasurement(
             self._layers_of(module),
             self.triplets,
             self.inputs,
-            self.num_clips,
+            self.num_clips if length is None else min(self.num_clips, length),
             self.channel_dim,
             self.estimator,
             self.threshold,
@@ -239,10 +250,9 @@ class BiasMonitor(Callback):
         try:
             if trainer.val_dataloaders is None:
                 loop.setup_data()
-            loaders = trainer.val_dataloaders
-            loader = loaders[self.dataloader_idx] if isinstance(loaders, list | tuple) else loaders
+            loader = validation_loader(trainer, self.dataloader_idx)
             limit = loop.max_batches[self.dataloader_idx]
-            self._measurement = self._new_measurement(module)
+            self._measurement = self._new_measurement(trainer, module)
             self._run_loader(trainer, module, loader, limit)
             self._finish(trainer, module, log_for_callbacks=False)
         finally:
@@ -258,10 +268,8 @@ class BiasMonitor(Callback):
             leave=False,
             disable=trainer.progress_bar_callback is None or not trainer.is_global_zero,
         )
-        generator = getattr(loader, "generator", None)
-        state = generator.get_state() if generator is not None else None
         # Starting a loader draws from the global generator; traceless puts it back.
-        with bar, traceless(trainer, module):
+        with bar, traceless(trainer, module), _unstarted(loader):
             for batch_idx, batch in enumerate(loader):
                 if batch_idx >= limit or not self._measurement.wants_more(trainer.world_size):
                     break
@@ -271,8 +279,6 @@ class BiasMonitor(Callback):
                 before = self._measurement.num_seen
                 self._add(trainer, module, batch)
                 bar.update((self._measurement.num_seen - before) * trainer.world_size)
-        if generator is not None:
-            generator.set_state(state)
 
     def _finish(self, trainer: Trainer, module: LightningModule, log_for_callbacks: bool) -> None:
         assert self._measurement is not None  # noqa: S101 - checked by the callers
@@ -289,10 +295,11 @@ class BiasMonitor(Callback):
         record = {"step": trainer.global_step, "epoch": trainer.current_epoch, "stage": stage, "layers": numbers}
         self.latest = {layer: LayerBias(*(part.cpu() for part in bias)) for layer, bias in biases.items()}
         self.history.append(record)
-        scalars = bias_scalars(numbers)
+        self._unprinted = True
+        scalars = bias_scalars(numbers, self.name)
         if log_for_callbacks:
             shares = {
-                f"bias/{tag_of(layer)}/{factor}": numbers[layer][factor]
+                f"{self.name}/{tag_of(layer)}/{factor}": numbers[layer][factor]
                 for layer in numbers
                 for factor in ("static", "dynamic")
             }
@@ -305,11 +312,13 @@ class BiasMonitor(Callback):
     def _publish(self, trainer: Trainer, record: Mapping[str, Any], picture: Mapping[str, torch.Tensor]) -> None:
         """Dashboard, figures and files; a full disk costs a warning, not the training."""
         if not self._dashboard_done:
-            lay_out_dashboard(trainer.loggers, list(self.latest))
+            # All monitors together: TensorBoard shows the last layout that it finds.
+            pages = {monitor.name: monitor._layers_of(trainer.lightning_module) for monitor in _monitors(trainer)}
+            lay_out_dashboard(trainer.loggers, pages)
             self._dashboard_done = True
         drawn = self._draw(record, picture) if self.figures else {}
         for name, figure in drawn.items():
-            log_figure(trainer.loggers, f"bias_figures/{name}", figure, trainer.global_step)
+            log_figure(trainer.loggers, f"{self.name}_figures/{name}", figure, trainer.global_step)
         if self._folder is None or _is_dry_run(trainer):
             return
         try:
@@ -343,8 +352,9 @@ class BiasMonitor(Callback):
 
     @rank_zero_only
     def _print(self, trainer: Trainer) -> None:
-        if not self.verbose or not self.history:
+        if not self.verbose or not self._unprinted:
             return
+        self._unprinted = False
         last = self.history[-1]
         clips = int(next(iter(last["layers"].values()))["num_clips"])
         styles = "+".join(self.settings.get("style_names", []))
@@ -365,3 +375,27 @@ class BiasMonitor(Callback):
 def _is_dry_run(trainer: Trainer) -> bool:
     """Whether this is a ``fast_dev_run``, which leaves no files behind."""
     return bool(getattr(trainer, "fast_dev_run", False))
+
+
+def _monitors(trainer: Trainer) -> list[BiasMonitor]:
+    return [callback for callback in trainer.callbacks if isinstance(callback, BiasMonitor)]  # type: ignore[attr-defined]
+
+
+@contextmanager
+def _unstarted(loader: Any) -> Iterator[None]:
+    """Leave a loader as if it had not been iterated over: its generator and, with persistent workers, its iterator."""
+    generator = getattr(loader, "generator", None)
+    state = generator.get_state() if generator is not None else None
+    persistent = getattr(loader, "persistent_workers", False)
+    kept = loader._iterator if persistent else None
+    if persistent:
+        loader._iterator = None
+    try:
+        yield
+    finally:
+        if generator is not None:
+            generator.set_state(state)
+        if persistent:
+            ours, loader._iterator = loader._iterator, kept
+            if ours is not None:
+                ours._shutdown_workers()

@@ -8,7 +8,8 @@ from typing import Any
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
-from timm.layers.drop import DropPath
+from timm.layers.drop import DropBlock2d, DropPath
+from timm.layers.patch_dropout import PatchDropout
 from torch import nn
 from torch.nn.modules.dropout import _DropoutNd
 from torch.optim import Optimizer
@@ -24,6 +25,8 @@ RATES: tuple[tuple[type[nn.Module], str], ...] = (
     (nn.RNNBase, "dropout"),
     (StochasticDepth, "p"),
     (DropPath, "drop_prob"),
+    (DropBlock2d, "drop_prob"),
+    (PatchDropout, "prob"),
 )
 """Modules that drop at random, and the attribute that holds their rate."""
 
@@ -61,7 +64,7 @@ class DropoutFreeFinetune(Callback):
         self.active = False
         """Whether the phase has begun."""
         self._saved_rates: list[tuple[nn.Module, str, float]] = []
-        self._handles: list[Any] = []
+        self._fixed: list[_FixedRate] = []
 
     def should_finetune(self, trainer: Trainer) -> bool:
         """Whether the current epoch belongs to the phase; override for another schedule."""
@@ -101,8 +104,7 @@ class DropoutFreeFinetune(Callback):
                     setattr(part, attribute, 0.0)
         for callback in _static_dropouts(trainer):
             callback.paused = True
-        for optimizer in trainer.optimizers:
-            self._handles += _fix_rate(optimizer, self.lr)
+        self._fixed = [_FixedRate(optimizer, self.lr) for optimizer in trainer.optimizers]
         rank_zero_info(f"Training without dropout at learning rate {self.lr:g} from epoch {trainer.current_epoch} on.")
         for logger in trainer.loggers:
             logger.log_metrics({"finetune/lr": self.lr}, step=trainer.global_step)
@@ -111,8 +113,8 @@ class DropoutFreeFinetune(Callback):
         if not self.active:
             return
         self.active = False
-        while self._handles:
-            self._handles.pop().remove()
+        while self._fixed:
+            self._fixed.pop().remove()
         while self._saved_rates:
             part, attribute, rate = self._saved_rates.pop()
             setattr(part, attribute, rate)
@@ -124,18 +126,30 @@ def _static_dropouts(trainer: Trainer) -> list[StaticDropout]:
     return [callback for callback in trainer.callbacks if isinstance(callback, StaticDropout)]  # type: ignore[attr-defined]
 
 
-def _fix_rate(optimizer: Optimizer, lr: float) -> list[Any]:
-    """Give every step of an optimizer the learning rate ``lr``, and the scheduler's rates back after it."""
-    # A stack, because the hooks run again inside an optimizer whose step() calls that of its base class.
-    scheduled: list[list[Any]] = []
+class _FixedRate:
+    """Gives every step of an optimizer one learning rate, and the scheduler's rates back after it."""
 
-    def before(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        scheduled.append([group["lr"] for group in optimizer.param_groups])
+    def __init__(self, optimizer: Optimizer, lr: float) -> None:
+        self.optimizer, self.lr = optimizer, lr
+        # A stack, because the hooks run again inside an optimizer whose step() calls that of its base class.
+        self._scheduled: list[list[Any]] = []
+        self._handles = [
+            optimizer.register_step_pre_hook(self._before),
+            optimizer.register_step_post_hook(self._after),
+        ]
+
+    def remove(self) -> None:
+        """Take the hooks away; after an error within a step, put the scheduler's rates back."""
+        for handle in self._handles:
+            handle.remove()
+        while self._scheduled:
+            self._after(self.optimizer, (), {})
+
+    def _before(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        self._scheduled.append([group["lr"] for group in optimizer.param_groups])
         for group in optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = self.lr
 
-    def after(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        for group, rate in zip(optimizer.param_groups, scheduled.pop(), strict=True):
+    def _after(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        for group, rate in zip(optimizer.param_groups, self._scheduled.pop(), strict=True):
             group["lr"] = rate
-
-    return [optimizer.register_step_pre_hook(before), optimizer.register_step_post_hook(after)]

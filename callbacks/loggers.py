@@ -6,9 +6,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from matplotlib.figure import Figure
+
+from ..metrics import ENCODINGS
 
 __all__ = ("bias_scalars", "lay_out_dashboard", "log_figure", "tag_of")
 
@@ -23,8 +26,12 @@ def tag_of(layer: str) -> str:
     return re.sub(r"\[(.+)\]$", r".\1", layer)
 
 
-def bias_scalars(measurement: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+def bias_scalars(measurement: Mapping[str, Mapping[str, float]], name: str = "bias") -> dict[str, float]:
     """The scalars of a measurement: shares, their interval limits, units by encoding, undefined units.
+
+    Args:
+        measurement: ``{layer: numbers}``.
+        name: of the monitor, the first part of every tag.
 
     Example:
         >>> numbers = {"static": 40.0, "static_interval": 2.0, "dynamic": 30.0, "dynamic_interval": 1.0}
@@ -36,47 +43,45 @@ def bias_scalars(measurement: Mapping[str, Mapping[str, float]]) -> dict[str, fl
     for layer, numbers in measurement.items():
         tag = tag_of(layer)
         for factor in ("static", "dynamic"):
-            scalars[f"bias/{tag}/{factor}"] = numbers[factor]
+            scalars[f"{name}/{tag}/{factor}"] = numbers[factor]
             if not math.isnan(interval := numbers[f"{factor}_interval"]):
-                scalars[f"bias/{tag}/{factor}_lower"] = numbers[factor] - interval
-                scalars[f"bias/{tag}/{factor}_upper"] = numbers[factor] + interval
-        for name, value in numbers.items():
-            if name.startswith("units_") and not name.endswith("_interval"):
-                scalars[f"units/{tag}/{name.removeprefix('units_')}"] = value
-        scalars[f"units/{tag}/undefined"] = numbers["undefined"]
+                scalars[f"{name}/{tag}/{factor}_lower"] = numbers[factor] - interval
+                scalars[f"{name}/{tag}/{factor}_upper"] = numbers[factor] + interval
+        for key, value in numbers.items():
+            if key.startswith("units_") and not key.endswith("_interval"):
+                scalars[f"{name}_units/{tag}/{key.removeprefix('units_')}"] = value
+        scalars[f"{name}_units/{tag}/undefined"] = numbers["undefined"]
     return scalars
 
 
-def lay_out_dashboard(loggers: Iterable[Logger], layers: Sequence[str]) -> None:
+def lay_out_dashboard(loggers: Iterable[Logger], pages: Mapping[str, Sequence[str]]) -> None:
     """Give TensorBoard a Custom Scalars page: static and dynamic of a layer in one chart, units by encoding in another.
 
     Tags with a layout are used rather than ``add_scalars``, which would write every curve into a run of its own.
     """
-    tags = [tag_of(layer) for layer in layers]
-
-    def exactly(tag: str) -> str:
-        return f"^{re.escape(tag)}$"
-
-    layout = {
-        "Static and dynamic share of a layer (%)": {
-            tag: ["Multiline", [exactly(f"bias/{tag}/static"), exactly(f"bias/{tag}/dynamic")]] for tag in tags
-        },
-        "Units by encoding (%)": {
-            tag: ["Multiline", [exactly(f"units/{tag}/{e}") for e in ("dynamic", "static", "joint", "residual")]]
-            for tag in tags
-        },
-        "95 % intervals": {
-            f"{tag}: {factor}": [
-                "Margin",
-                [f"bias/{tag}/{factor}", f"bias/{tag}/{factor}_lower", f"bias/{tag}/{factor}_upper"],
-            ]
+    layout: dict[str, dict[str, list[Any]]] = {}
+    for name, layers in pages.items():
+        tags = [tag_of(layer) for layer in layers]
+        mark = "" if name == "bias" else f" ({name})"
+        layout[f"Static and dynamic share of a layer (%){mark}"] = {
+            tag: ["Multiline", [_exactly(f"{name}/{tag}/{factor}") for factor in ("static", "dynamic")]] for tag in tags
+        }
+        layout[f"Units by encoding (%){mark}"] = {
+            tag: ["Multiline", [_exactly(f"{name}_units/{tag}/{encoding}") for encoding in ENCODINGS]] for tag in tags
+        }
+        layout[f"95 % intervals{mark}"] = {
+            f"{tag}: {factor}": ["Margin", [f"{name}/{tag}/{factor}{limit}" for limit in ("", "_lower", "_upper")]]
             for tag in tags
             for factor in ("static", "dynamic")
-        },
-    }
+        }
     for logger in loggers:
         if isinstance(logger, TensorBoardLogger):
             logger.experiment.add_custom_scalars(layout)
+
+
+def _exactly(tag: str) -> str:
+    """A regular expression for one tag, as multi-line charts want them."""
+    return f"^{re.escape(tag)}$"
 
 
 def log_figure(loggers: Iterable[Logger], tag: str, figure: Figure, step: int) -> None:

@@ -3,19 +3,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from contextlib import contextmanager
+from typing import Any
 
 import rich
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
+from lightning.pytorch.utilities.combined_loader import CombinedLoader
 from lightning.pytorch.utilities.seed import isolate_rng
 from rich.console import Console
 from torch.nn.modules.batchnorm import _NormBase
+from torch.utils.data import IterableDataset
 
-__all__ = ("refuse_sharded", "terminal", "traceless")
+__all__ = ("dataset_length", "float64_device", "refuse_sharded", "terminal", "traceless", "validation_loader")
 
 
 @contextmanager
@@ -64,3 +67,36 @@ def terminal() -> Console:
     """The console for results: the progress bar's own, so that neither spoils the other; wide enough in a log."""
     console = rich.get_console()
     return console if console.is_terminal else Console(width=120)
+
+
+def float64_device(device: torch.device) -> torch.device:
+    """Where float64 moments of a model on ``device`` can live: on the host for MPS, which has no float64.
+
+    Example:
+        >>> float64_device(torch.device("mps")), float64_device(torch.device("cpu"))
+        (device(type='cpu'), device(type='cpu'))
+    """
+    return torch.device("cpu") if device.type == "mps" else device
+
+
+def validation_loader(trainer: Trainer, dataloader_idx: int) -> Any:
+    """One of the validation loaders, in whatever collection the user gave them.
+
+    Raises:
+        MisconfigurationException: if there is no loader of this number.
+    """
+    loaders = CombinedLoader(trainer.val_dataloaders, "sequential").flattened if trainer.val_dataloaders else []
+    if dataloader_idx >= len(loaders):
+        raise MisconfigurationException(
+            f"dataloader_idx={dataloader_idx}, but there are {len(loaders)} validation loaders, counted from 0."
+        )
+    return loaders[dataloader_idx]
+
+
+def dataset_length(trainer: Trainer, dataloader_idx: int) -> int | None:
+    """Number of clips behind a validation loader, or None where it cannot be known.
+
+    Under DDP a distributed sampler repeats clips so that all ranks get as many; those beyond the length are repeats.
+    """
+    dataset = getattr(validation_loader(trainer, dataloader_idx), "dataset", None)
+    return len(dataset) if isinstance(dataset, Sized) and not isinstance(dataset, IterableDataset) else None

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 from torchmetrics import MeanMetric
 
 from ..perturbations.shuffling import shuffled_by_key
 from .batches import VideoInputs
-from .measuring import refuse_sharded, terminal, traceless
+from .measuring import dataset_length, refuse_sharded, terminal, traceless
 
 __all__ = ("ShuffledValidation",)
 
@@ -59,6 +60,7 @@ class ShuffledValidation(Callback):
         self._normal: MeanMetric | None = None
         self._shuffled: MeanMetric | None = None
         self._seen = 0
+        self._length: int | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse what cannot work before anything is spent."""
@@ -66,6 +68,7 @@ class ShuffledValidation(Callback):
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start counting anew."""
+        self._length = dataset_length(trainer, self.dataloader_idx)
         self._seen = 0
         self._normal = MeanMetric().to(pl_module.device)
         self._shuffled = MeanMetric().to(pl_module.device)
@@ -84,20 +87,28 @@ class ShuffledValidation(Callback):
         if trainer.sanity_checking or dataloader_idx != self.dataloader_idx or enough:
             return
         video, labels = self.inputs.find(batch), self.inputs.labels(batch)
-        if len(video) == 0:
+        # Clips beyond the data set's length are repeats that a distributed sampler adds.
+        order = torch.arange(self._seen, self._seen + len(video)) * trainer.world_size + trainer.global_rank
+        kept = len(video) if self._length is None else int((order < self._length).sum())
+        self._seen += len(video)
+        video, labels = video[:kept], labels[:kept]
+        if kept == 0:
             return
-        keys = self.inputs.keys(batch, len(video), trainer, self._seen)
+        keys = (self.inputs.ids(batch) or [str(position) for position in order.tolist()])[:kept]
         copy = shuffled_by_key(video, keys, self.seed, self.inputs.time_dim(video))
         with traceless(trainer, pl_module):
             for clips, metric in ((video, self._normal), (copy, self._shuffled)):
                 assert metric is not None  # noqa: S101 - made in on_validation_start
                 logits = self.inputs.logits(self.inputs.call(pl_module, clips, batch))
                 metric.update((logits.argmax(1) == labels.to(logits.device)).float())
-        self._seen += len(video)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Merge the ranks and log."""
         if trainer.sanity_checking or self._normal is None or self._shuffled is None:
+            return
+        self.latest = {}
+        if trainer.world_size == 1 and not self._normal.update_called:
+            rank_zero_warn(f"ShuffledValidation saw no clip of validation loader {self.dataloader_idx}.")
             return
         normal, top1 = 100 * float(self._normal.compute()), 100 * float(self._shuffled.compute())
         self.latest = {"top1": top1, "top1_normal": normal, "relative": 100 * top1 / normal if normal else 0.0}

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from ..metrics.correlation import merge_moments, pair_moments
 from ..models.channel_selection import Sampling, ScoreTransform
-from ..models.features import capture
+from ..models.features import capture, guess_channel_dim
 from ..models.layer_names import INPUT, Layer, find_layers, last_linear
-from ..models.static_dropout import Rescale, ScoreEstimator, StaticDropoutLayer, check_options
+from ..models.static_dropout import Rescale, ScoreEstimator, StaticDropoutLayer, Warmup, check_options
 from ..perturbations.shuffling import shuffled_by_key
 from .batches import VideoInputs
-from .measuring import refuse_sharded, traceless
+from .measuring import float64_device, refuse_sharded, traceless
 
 __all__ = ("StaticDropout",)
 
@@ -38,7 +38,10 @@ class StaticDropout(Callback):
 
     Logged at every estimate under ``static_dropout/``: mean and percentiles of the static scores, the largest over
     the smallest probability to be dropped (1 means that the rule is inactive), the score of what was dropped against
-    all, the share dropped and the number of channels without a score.
+    all, the share dropped and the number of channels without a score, or left out of the estimate because of NaN or
+    infinity.
+
+    Not for layers inside a block under activation checkpointing, which runs twice and would draw two masks.
 
     Args:
         rate: r, the share of channels dropped; the paper uses 0.1, 0.3, 0.5 and 0.7.
@@ -53,11 +56,13 @@ class StaticDropout(Callback):
         rescale: ``"keep"`` (as ``nn.Dropout``; default), ``"inclusion"`` or ``"none"``. Open in the paper.
         estimator: ``"moments"`` (moving average; default) or ``"batch"`` (the last batch alone). Open in the paper.
         momentum: weight of the past in the moving average. Open in the paper.
-        min_clips: clips to observe before scores are used; plain channel dropout until then. Open in the paper.
+        min_clips: clips to observe before scores are used. Open in the paper.
+        warmup: until then ``"uniform"``, plain channel dropout (default), or ``"none"``, no dropout. Open in the paper.
         eps: smallest probability to stay that ``rescale="inclusion"`` divides by.
         probe_mode: BatchNorm while scores are estimated: ``"eval"`` (running statistics; default) or ``"train"``
             (statistics of the batch). Neither changes the running statistics. Open in the paper.
-        channel_dim: where the layer's channels are; guessed by default (1 for maps, last for tokens and vectors).
+        channel_dim: where the layer's channels are; guessed by default (last for ``nn.Linear``, tokens and vectors, 1
+            for other maps).
         inputs: how to read batches and call the model; guessed by default.
         seed: seed of masks and shuffles; by default the one of ``seed_everything``.
 
@@ -83,13 +88,14 @@ class StaticDropout(Callback):
         estimator: ScoreEstimator = "moments",
         momentum: float = 0.9,
         min_clips: int = 16,
+        warmup: Warmup = "uniform",
         eps: float = 1e-6,
         probe_mode: Literal["eval", "train"] = "eval",
         channel_dim: int | None = None,
         inputs: VideoInputs | None = None,
         seed: int | None = None,
     ) -> None:
-        check_options(rate, temperature, score_transform, sampling, rescale, estimator, momentum, eps)
+        check_options(rate, temperature, score_transform, sampling, rescale, estimator, momentum, warmup, eps)
         if every_n_steps < 1:
             raise ValueError(f"every_n_steps={every_n_steps} must be at least 1.")
         if probe_mode not in ("eval", "train"):
@@ -100,6 +106,7 @@ class StaticDropout(Callback):
         self.channel_dim = channel_dim
         self.inputs = inputs or VideoInputs()
         self.seed = seed
+        self._given_seed = seed
         self.paused = False
         """While true, nothing is dropped and nothing is estimated."""
         self.dropout: StaticDropoutLayer | None = None
@@ -114,11 +121,13 @@ class StaticDropout(Callback):
             "estimator": estimator,
             "momentum": momentum,
             "min_clips": min_clips,
+            "warmup": warmup,
             "eps": eps,
         }
         self._last_probe: int | None = None
         self._num_probes = 0
         self._restored: dict[str, Any] | None = None
+        self._probing = False
         self._target: Layer | None = None
         self._handle: torch.utils.hooks.RemovableHandle | None = None
 
@@ -145,6 +154,9 @@ class StaticDropout(Callback):
                 f"layer={name!r} matches {len(layers)} layers; StaticDropout works on one. Add one for each."
             )
         self._target = layers[0]
+        if self._restored is None and trainer.global_step == 0:
+            # A new training, perhaps after another one with the same callback.
+            self.dropout, self._last_probe, self._num_probes, self.seed = None, None, 0, self._given_seed
         if self.seed is None:
             self.seed = int(os.environ.get("PL_GLOBAL_SEED", torch.initial_seed() % 2**31))
         if self._restored is not None:
@@ -189,7 +201,7 @@ class StaticDropout(Callback):
     def _build(self, num_channels: int, trainer: Trainer, pl_module: LightningModule) -> StaticDropoutLayer:
         self.dropout = StaticDropoutLayer(
             num_channels, seed=self.seed or 0, rank=trainer.global_rank, **self._options
-        ).to(pl_module.device)
+        ).to(float64_device(pl_module.device))
         return self.dropout
 
     def _probe(self, trainer: Trainer, pl_module: LightningModule, batch: Any) -> None:
@@ -198,14 +210,21 @@ class StaticDropout(Callback):
         video = self.inputs.find(batch)
         keys = self.inputs.keys(batch, len(video), trainer)
         copy = shuffled_by_key(video, keys, f"{self.seed}/{self._num_probes}", self.inputs.time_dim(video))
-        with (
-            traceless(trainer, pl_module, batch_statistics=self.probe_mode == "train"),
-            capture(
-                pl_module, self._target.name, channel_dim=self.channel_dim, batch_size=len(video), stop_early=True
-            ) as run,
-        ):
-            features = [run(self.inputs.call, pl_module, clips, batch)[self._target.name] for clips in (video, copy)]
-        moments = pair_moments(features[0], features[1])
+        self._probing = True
+        try:
+            with (
+                traceless(trainer, pl_module, batch_statistics=self.probe_mode == "train"),
+                capture(
+                    pl_module, self._target.name, channel_dim=self.channel_dim, batch_size=len(video), stop_early=True
+                ) as run,
+            ):
+                features = [
+                    run(self.inputs.call, pl_module, clips, batch)[self._target.name] for clips in (video, copy)
+                ]
+        finally:
+            self._probing = False
+        home = float64_device(pl_module.device)
+        moments = pair_moments(features[0].to(home), features[1].to(home))
         if trainer.world_size > 1:
             gathered = trainer.strategy.all_gather(moments)
             moments = gathered.view(-1, *moments.shape[1:])
@@ -240,9 +259,10 @@ class StaticDropout(Callback):
     # Out of compiled graphs: it draws from a generator of its own and counts on the host.
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _thin(self, module: nn.Module, x: Tensor) -> Tensor:
-        if self.dropout is None or self.paused or not module.training:
+        if self.dropout is None or self.paused or self._probing or not module.training:
             return x
-        self.dropout.channel_dim = self.channel_dim if self.channel_dim is not None else 1 if x.ndim > 3 else -1
+        guess = guess_channel_dim(module, x.ndim)
+        self.dropout.channel_dim = guess if self.channel_dim is None else self.channel_dim
         thinned: Tensor = self.dropout(x)
         return thinned
 

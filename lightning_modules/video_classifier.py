@@ -243,8 +243,8 @@ class VideoClassifier(LightningModule):
         self.log(f"{stage}/loss", loss, prog_bar=stage == "val", sync_dist=True, batch_size=len(label))
 
     def _log_metrics(self, metrics: MetricCollection, stage: str) -> None:
-        if not metrics[f"{stage}/top1"].update_called:
-            return
+        if self.trainer.world_size == 1 and not metrics[f"{stage}/top1"].update_called:
+            return  # under DDP every rank takes part in the merge
         values = metrics.compute()
         counts = values.pop(f"{stage}/classes")
         accuracy = counts[:, 0] / counts[:, 4]  # true positives over clips of the class; NaN without clips

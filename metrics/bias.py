@@ -19,6 +19,7 @@ __all__ = (
     "FACTORS",
     "Estimator",
     "LayerBias",
+    "check_estimator",
     "encode_units",
     "jackknife_interval",
     "layer_bias",
@@ -45,7 +46,7 @@ class LayerBias(NamedTuple):
         units: ``(4,)`` units by encoding in percent, in the order of ``ENCODINGS``.
         units_interval: ``(4,)``.
         unit_scores: ``(2, C)`` Eq. 2: static and dynamic score of every unit.
-        encoding: ``(C,)`` Eq. 3 as an index into ``ENCODINGS``.
+        encoding: ``(C,)`` Eq. 3 as an index into ``ENCODINGS`` (``()`` for a layer of one channel, out of the metric).
         undefined: ``()`` number of units without a score in either factor.
         num_clips: ``()`` number of clips measured.
     """
@@ -68,6 +69,18 @@ def _released_covariance(moments: Tensor) -> tuple[Tensor, Tensor]:
     covariance = moments[..., C_AB, :] / weight - half_shift**2
     variance = (moments[..., M2_A, :] + moments[..., M2_B, :]) / (2 * weight) + half_shift**2
     return covariance, variance
+
+
+def check_estimator(estimator: str, threshold: float) -> None:
+    """Check the options of the measure.
+
+    Raises:
+        ValueError: for an unknown estimator or a threshold that no correlation can exceed or fall below.
+    """
+    if estimator not in get_args(Estimator):
+        raise ValueError(f"There is no estimator {estimator!r}. Choose one of {', '.join(get_args(Estimator))}.")
+    if not -1 < threshold < 1:
+        raise ValueError(f"threshold={threshold} is not in (-1, 1): it is compared with correlations.")
 
 
 def unit_scores(moments: Tensor, estimator: Estimator = "paper") -> Correlation:
@@ -238,8 +251,7 @@ def layer_bias(groups: Tensor, estimator: Estimator = "paper", threshold: float 
         >>> [ENCODINGS[i] for i in result.encoding.unique()]
         ['static']
     """
-    if estimator not in get_args(Estimator):
-        raise ValueError(f"There is no estimator {estimator!r}. Choose one of {', '.join(get_args(Estimator))}.")
+    check_estimator(estimator, threshold)
     filled = groups[groups[:, 0, WEIGHT, 0] > 0]
     everything = merge_moments(groups)
     without = (

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from .bias import Estimator, LayerBias, layer_bias
+from .bias import Estimator, LayerBias, check_estimator, layer_bias
 from .correlation import WEIGHT, empty_moments, merge_moments, pair_moments
 
 __all__ = ("StaticDynamicBias",)
@@ -72,6 +72,7 @@ class StaticDynamicBias(Metric):
         super().__init__(**kwargs)
         if num_channels < 1 or num_groups < 1:
             raise ValueError(f"num_channels and num_groups must be positive, found {num_channels} and {num_groups}.")
+        check_estimator(estimator, threshold)
         self.num_channels = num_channels
         self.estimator: Estimator = estimator
         self.threshold = threshold

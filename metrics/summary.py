@@ -35,7 +35,7 @@ def summarize(bias: LayerBias) -> dict[str, float]:
     for name, share, interval in zip(ENCODINGS, bias.units, bias.units_interval, strict=True):
         numbers[f"units_{name}"], numbers[f"units_{name}_interval"] = float(share), float(interval)
     numbers["score_static"], numbers["score_dynamic"] = bias.scores.tolist()
-    numbers["num_units"] = float(len(bias.encoding))
+    numbers["num_units"] = float(bias.unit_scores.shape[-1])
     numbers["undefined"] = float(bias.undefined)
     numbers["num_clips"] = float(bias.num_clips)
     return numbers

@@ -14,13 +14,25 @@ from torch import Tensor, nn
 from ..errors import LayerNotCalledError, LayerNotFoundError
 from .layer_names import INPUT, Layer, find_layers, module_names
 
-__all__ = ("FeatureCapture", "capture", "channel_means", "list_layers")
+__all__ = ("FeatureCapture", "capture", "channel_means", "guess_channel_dim", "list_layers")
 
 Reduction = Callable[[Tensor], Tensor]
 
 
 class _StopForward(Exception):  # noqa: N818 - a signal, not an error
     """Ends a forward pass once all layers have been seen."""
+
+
+def guess_channel_dim(module: nn.Module | None, ndim: int) -> int:
+    """Where channels usually are in what a module takes and gives.
+
+    Last for ``nn.Linear`` and ``nn.LayerNorm``, for tokens and for vectors; in dimension 1 for the maps of all others.
+
+    Example:
+        >>> guess_channel_dim(nn.Linear(4, 2), 5), guess_channel_dim(nn.Conv3d(1, 1, 1), 5), guess_channel_dim(None, 3)
+        (-1, 1, -1)
+    """
+    return 1 if ndim > 3 and not isinstance(module, nn.Linear | nn.LayerNorm) else -1
 
 
 def channel_means(features: Tensor, channel_dim: int | None = None, batch_size: int | None = None) -> Tensor:
@@ -50,7 +62,7 @@ def channel_means(features: Tensor, channel_dim: int | None = None, batch_size: 
     if not features.is_floating_point():
         raise ValueError(f"Expected floating-point features, found {features.dtype}.")
     if channel_dim is None:
-        channel_dim = 1 if features.ndim > 3 else -1
+        channel_dim = guess_channel_dim(None, features.ndim)
     features = features.movedim(channel_dim, 1)
     wide = torch.promote_types(features.dtype, torch.float32)
     means = features.flatten(2).mean(2, dtype=wide) if features.ndim > 2 else features.to(wide)
@@ -89,7 +101,7 @@ def _select(output: Any, layer: Layer) -> Tensor:
 class FeatureCapture:
     """Runs forward passes and returns what the layers computed; made by :func:`capture`."""
 
-    def __init__(self, layers: Sequence[Layer], reduce: Reduction, stop_early: bool) -> None:
+    def __init__(self, layers: Sequence[Layer], reduce: Callable[[Tensor, Layer], Tensor], stop_early: bool) -> None:
         self.layers = layers
         self._reduce = reduce
         self._stop_early = stop_early
@@ -130,7 +142,7 @@ class FeatureCapture:
     def _keep(self, layer: Layer, value: Any) -> None:
         # The reduction makes a new tensor, so a later in-place operation (an in-place ReLU, say) cannot change what
         # was kept.
-        features = self._reduce(_select(value, layer).detach())
+        features = self._reduce(_select(value, layer).detach(), layer)
         self._sums[layer.name] = self._sums[layer.name] + features if layer.name in self._sums else features
         self._calls[layer.name] = self._calls.get(layer.name, 0) + 1
         if self._stop_early and len(self._calls) == len(self.layers):
@@ -168,7 +180,7 @@ def capture(
         layers: patterns, see :mod:`staticdropout.models.layer_names`.
         reduce: function of the layer's tensor that returns what to keep; by default :func:`channel_means`. It must
             not return its argument or a view of it.
-        channel_dim: passed to :func:`channel_means`.
+        channel_dim: where the channels of the layers are; by default :func:`guess_channel_dim`.
         batch_size: passed to :func:`channel_means`.
         stop_early: end the forward pass once every layer has run once. Cheaper for early layers; a layer that would
             run several times counts with its first call.
@@ -189,10 +201,13 @@ def capture(
     """
     found = find_layers(model, layers)
 
-    def reduce_means(features: Tensor) -> Tensor:
-        return channel_means(features, channel_dim, batch_size)
+    def reduce_layer(features: Tensor, layer: Layer) -> Tensor:
+        if reduce is not None:
+            return reduce(features)
+        dim = guess_channel_dim(layer.module, features.ndim) if channel_dim is None else channel_dim
+        return channel_means(features, dim, batch_size)
 
-    captured = FeatureCapture(found, reduce or reduce_means, stop_early)
+    captured = FeatureCapture(found, reduce_layer, stop_early)
     try:
         captured.attach()
         yield captured

@@ -30,6 +30,7 @@ __all__ = ("Rescale", "StaticDropoutLayer", "drop_channels")
 
 Rescale = Literal["keep", "inclusion", "none"]
 ScoreEstimator = Literal["moments", "batch"]
+Warmup = Literal["uniform", "none"]
 
 
 def drop_channels(x: Tensor, dropped: Tensor, scale: Tensor | float = 1.0, channel_dim: int = 1) -> Tensor:
@@ -83,6 +84,8 @@ class StaticDropoutLayer(nn.Module):
         momentum: weight of the past in the moving average; 0 is the same as ``estimator="batch"``. Not stated in the
             paper.
         min_clips: clips to observe before scores are used. Not stated in the paper.
+        warmup: what happens until then: ``"uniform"`` (default), all channels are equally likely to be dropped; or
+            ``"none"``, nothing is dropped. Not stated in the paper.
         eps: smallest probability to stay that ``rescale="inclusion"`` divides by.
         seed: seed of the masks. Mask n is a function of the seed, the rank and n alone, so training resumes exactly.
         rank: number of this process; ranks draw different masks.
@@ -103,6 +106,7 @@ class StaticDropoutLayer(nn.Module):
     num_masks: Tensor
     scores: Tensor
     undefined: Tensor
+    not_finite: Tensor
     drop_counts: Tensor
     drop_rows: Tensor
 
@@ -119,17 +123,18 @@ class StaticDropoutLayer(nn.Module):
         estimator: ScoreEstimator = "moments",
         momentum: float = 0.9,
         min_clips: int = 16,
+        warmup: Warmup = "uniform",
         eps: float = 1e-6,
         seed: int = 0,
         rank: int = 0,
     ) -> None:
         super().__init__()
-        check_options(rate, temperature, score_transform, sampling, rescale, estimator, momentum, eps)
+        check_options(rate, temperature, score_transform, sampling, rescale, estimator, momentum, warmup, eps)
         self.num_channels, self.rate, self.channel_dim = num_channels, rate, channel_dim
         self.temperature, self.score_transform, self.sampling = temperature, score_transform, sampling
         self.per_sample, self.rescale, self.eps = per_sample, rescale, eps
         self.momentum = momentum if estimator == "moments" else 0.0
-        self.min_clips, self.seed, self.rank = min_clips, seed, rank
+        self.min_clips, self.warmup, self.seed, self.rank = min_clips, warmup, seed, rank
         self.count = num_dropped(num_channels, rate)
         if rate > 0 and self.count == 0:
             warnings.warn(
@@ -142,7 +147,8 @@ class StaticDropoutLayer(nn.Module):
         self.register_buffer("num_masks", torch.zeros((), dtype=torch.long))
         self.register_buffer("scores", torch.zeros(num_channels, dtype=torch.float64))
         self.register_buffer("undefined", torch.zeros(num_channels, dtype=torch.bool))
-        self.register_buffer("drop_counts", torch.zeros(num_channels, dtype=torch.float64))
+        self.register_buffer("not_finite", torch.zeros((), dtype=torch.long))
+        self.register_buffer("drop_counts", torch.zeros(num_channels, dtype=torch.long))
         self.register_buffer("drop_rows", torch.zeros((), dtype=torch.long))
         self._masks_drawn = 0  # the same as num_masks, on the host, so that a training step needs no synchronisation
         self._generator: Generator | None = None
@@ -156,8 +162,12 @@ class StaticDropoutLayer(nn.Module):
         """Update the scores from the moments ``(6, C)`` of a batch, already merged over ranks."""
         with torch.no_grad():
             moments = moments.to(self.moments.device)
+            # One overflow in one clip must not cost a channel its score for good: leave out what is not finite.
+            finite = moments.isfinite().all(0)
+            moments = torch.where(finite, moments, 0.0)
+            self.not_finite.copy_((~finite).sum())
             self.moments.copy_(merge_moments(torch.stack([decay_moments(self.moments, self.momentum), moments])))
-            self.num_clips += moments[0, 0].round().long()
+            self.num_clips += moments[0].max().round().long()
             score, undefined = correlation(self.moments)
             self.scores.copy_(score)
             self.undefined.copy_(undefined)
@@ -176,8 +186,11 @@ class StaticDropoutLayer(nn.Module):
     def _refresh(self) -> None:
         """Recompute what depends on the scores alone."""
         scores = self.scores if self.ready else torch.zeros_like(self.scores)
+        # Equal scores have no highest: until there are scores, "topk" draws as well.
+        self._law: Sampling = self.sampling if self.ready or self.sampling != "topk" else "multinomial"
+        self._waiting = not self.ready
         self._logits = selection_logits(scores, self.temperature, self.score_transform)
-        self._inclusion = inclusion_probability(self._logits, self.count, self.sampling)
+        self._inclusion = inclusion_probability(self._logits, self.count, self._law)
         if self.rescale == "keep":
             self._scale = (1 / (1 - self._inclusion.mean())).to(torch.float32)
         elif self.rescale == "inclusion":
@@ -193,22 +206,23 @@ class StaticDropoutLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Drop channels of ``x``, any shape with the batch first and ``num_channels`` channels at ``channel_dim``."""
-        if not self.training or self.count == 0 or len(x) == 0:
+        if not self.training or self.count == 0 or len(x) == 0 or (self._waiting and self.warmup == "none"):
             return x
         if x.shape[self.channel_dim] != self.num_channels:
             raise ValueError(
                 f"Expected {self.num_channels} channels in dimension {self.channel_dim}, found shape {tuple(x.shape)}."
             )
         with torch.no_grad():
-            if self._logits.device != x.device:
+            # Moments are float64, which MPS has not: there the masks are drawn on the host.
+            if self._logits.device != x.device and x.device.type != "mps":
                 self.to(x.device)
-            generator = self._mask_generator(x.device)
-            dropped = draw_dropped(self._logits, len(x) if self.per_sample else 1, self.count, self.sampling, generator)
+            generator = self._mask_generator(self._logits.device)
+            dropped = draw_dropped(self._logits, len(x) if self.per_sample else 1, self.count, self._law, generator)
             self._masks_drawn += 1
             self.num_masks += 1
             self.drop_counts += dropped.sum(0)
             self.drop_rows += len(dropped)
-        return drop_channels(x, dropped, self._scale, self.channel_dim)
+        return drop_channels(x, dropped.to(x.device), self._scale.to(x.device), self.channel_dim)
 
     def statistics(self) -> dict[str, float]:
         """Numbers that tell whether the rule is active, over the masks since the last :meth:`reset_counts`.
@@ -217,7 +231,8 @@ class StaticDropoutLayer(nn.Module):
             ``score_mean``, ``score_p10``, ``score_p50``, ``score_p90`` of the static scores; ``inclusion_ratio``,
             the largest over the smallest probability to be dropped (1 means plain channel dropout);
             ``dropped_share``; ``dropped_score_excess``, the mean score of what was dropped minus that of all
-            channels; ``undefined``, the number of channels without a score.
+            channels; ``undefined``, the number of channels without a score; ``not_finite``, the number of channels
+            left out of the last estimate because of NaN or infinity.
         """
         quantiles = torch.quantile(self.scores, self.scores.new_tensor([0.1, 0.5, 0.9])).tolist()
         total = self.drop_counts.sum().clamp(min=1)
@@ -232,6 +247,7 @@ class StaticDropoutLayer(nn.Module):
             "dropped_share": float(self.drop_counts.sum() / (self.drop_rows.clamp(min=1) * self.num_channels)),
             "dropped_score_excess": float(excess) if int(self.drop_rows) else 0.0,
             "undefined": float(self.undefined.sum()),
+            "not_finite": float(self.not_finite),
         }
 
     def reset_counts(self) -> None:
@@ -266,6 +282,7 @@ def check_options(
     rescale: str,
     estimator: str,
     momentum: float,
+    warmup: str,
     eps: float,
 ) -> None:
     """Check the options that do not depend on the model.
@@ -278,6 +295,7 @@ def check_options(
         "sampling": (sampling, get_args(Sampling)),
         "rescale": (rescale, get_args(Rescale)),
         "estimator": (estimator, get_args(ScoreEstimator)),
+        "warmup": (warmup, get_args(Warmup)),
     }
     for name, (value, allowed) in choices.items():
         if value not in allowed:

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import csv
 import json
+import random
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
@@ -129,7 +131,11 @@ class Watch(Callback):
 
     @staticmethod
     def state(module: LightningModule) -> list[Tensor]:
-        return [*(value.clone() for value in module.state_dict().values()), torch.get_rng_state()]
+        numpy_state = np.random.get_state(legacy=True)  # noqa: NPY002 - the global state is the point
+        assert isinstance(numpy_state, tuple)
+        words = torch.from_numpy(np.array(numpy_state[1], dtype=np.int64))
+        python = torch.tensor(hash(random.getstate()))
+        return [*(value.clone() for value in module.state_dict().values()), torch.get_rng_state(), words, python]
 
 
 def test_a_measurement_leaves_statistics_and_random_states_alone(
@@ -186,7 +192,7 @@ def test_tensorboard_gets_scalars_figures_and_a_page_of_charts(tmp_path: Path) -
     events.Reload()
     tags = events.Tags()
     assert {"bias/backbone.layer1/static", "bias/backbone.fc.input/dynamic_upper"} <= set(tags["scalars"])
-    assert {"units/backbone.layer2/joint", "units/backbone.layer2/undefined"} <= set(tags["scalars"])
+    assert {"bias_units/backbone.layer2/joint", "bias_units/backbone.layer2/undefined"} <= set(tags["scalars"])
     assert [event.step for event in events.Scalars("bias/backbone.layer1/static")] == [0, 6, 12]
     assert {f"bias_figures/{name}" for name in ("curves", "encodings", "units", "triplets")} <= set(tags["images"])
     from tensorboard.plugins.custom_scalar import layout_pb2
@@ -334,7 +340,17 @@ def test_a_pattern_that_matches_nothing_is_reported_before_training(tmp_path: Pa
     assert count_hooks(module) == 0
 
 
-@pytest.mark.parametrize("options", [{"num_clips": 0}, {"num_groups": 0}, {"every_n_validations": 0}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"num_clips": 0},
+        {"num_groups": 0},
+        {"every_n_validations": 0},
+        {"estimator": "mean"},
+        {"threshold": 2.0},
+        {"dataloader_idx": -1},
+    ],
+)
 def test_wrong_options_are_refused_at_once(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(options))):
         BiasMonitor(**options)
@@ -357,3 +373,94 @@ def test_half_precision_models_are_measured_in_their_precision(tmp_path: Path) -
 
 def test_training_with_the_monitor_is_bit_identical(tmp_path: Path) -> None:
     assert same_weights(fit(tmp_path)[0], fit(tmp_path, [monitor()])[0])
+
+
+def test_training_is_bit_identical_with_persistent_workers_and_without_a_sanity_check(tmp_path: Path) -> None:
+    results = []
+    for callbacks in ([], [monitor(figures=False)]):
+        torch.manual_seed(3)
+        module = ToyClassifier()
+        val = DataLoader(Clips(24), 8, num_workers=1, persistent_workers=True)
+        make_trainer(tmp_path, callbacks, num_sanity_val_steps=0).fit(module, loaders()[0], val)
+        results.append(module)
+    assert same_weights(*results)
+
+
+class SeveralLoaders(ToyClassifier):
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self(batch["video"])
+
+
+@pytest.mark.parametrize("kind", ["list", "dict"])
+@pytest.mark.parametrize("index", [0, 1])
+def test_one_of_several_validation_loaders_is_chosen(tmp_path: Path, kind: str, index: int) -> None:
+    several = {"first": DataLoader(Clips(8), 4), "second": DataLoader(Clips(16), 4)}
+    val: Any = list(several.values()) if kind == "list" else several
+    watching = monitor(dataloader_idx=index, num_clips=100, figures=False)
+    make_trainer(tmp_path, [watching], max_epochs=1).fit(SeveralLoaders(), loaders()[0], val)
+    clips = [entry["layers"][NAMES[0]]["num_clips"] for entry in watching.history]
+    assert clips == [[8, 8], [16, 16]][index]
+
+
+def test_a_validation_loader_that_is_not_there_is_reported(tmp_path: Path) -> None:
+    with pytest.raises(MisconfigurationException, match="dataloader_idx=1, but there are 1"):
+        make_trainer(tmp_path, [monitor(dataloader_idx=1)]).validate(_seeded(), loaders()[1], verbose=False)
+
+
+def test_two_monitors_with_two_names_keep_their_files_curves_and_state_apart(tmp_path: Path) -> None:
+    paper, released = monitor(figures=False), monitor(name="released", estimator="released", figures=False)
+    saved = ModelCheckpoint(tmp_path, filename="{epoch}", save_top_k=-1)
+    logger = TensorBoardLogger(tmp_path, name="", version="")
+    _, trainer = fit(tmp_path, [paper, released, saved], logger=logger, enable_checkpointing=True)
+    assert paper.history != released.history
+    for watching in (paper, released):
+        rows = list(csv.DictReader((tmp_path / watching.name / "bias.csv").open()))
+        assert float(rows[-1]["static"]) == pytest.approx(watching.history[-1]["layers"][NAMES[-1]]["static"])
+    assert {"bias/backbone.layer1/static", "released/backbone.layer1/static"} <= set(trainer.callback_metrics)
+    resumed = monitor(name="released", estimator="released", figures=False)
+    fit(tmp_path, [monitor(figures=False), resumed], ckpt_path=tmp_path / "epoch=0.ckpt")
+    assert resumed.history[:2] == released.history[:2]
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    from tensorboard.plugins.custom_scalar import layout_pb2
+
+    layout = layout_pb2.Layout()
+    layout.ParseFromString(events.Tensors("custom_scalars__config__")[-1].tensor_proto.string_val[0])
+    assert len(layout.category) == 6
+
+
+def test_two_monitors_with_one_name_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="more than one stateful callback of type `BiasMonitor`"):
+        fit(tmp_path, [monitor(), monitor(estimator="released")])
+
+
+def test_a_monitor_used_again_starts_new_curves(tmp_path: Path) -> None:
+    watching = monitor(figures=False)
+    for _ in range(2):
+        fit(tmp_path, [watching], max_epochs=1)
+        assert [entry["step"] for entry in watching.history] == [0, 6]
+
+
+def test_an_error_later_on_costs_nothing_that_was_measured(tmp_path: Path) -> None:
+    class Failing(Callback):
+        def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+            if trainer.current_epoch == 1:
+                raise RuntimeError("boom")
+
+    with pytest.raises(RuntimeError, match="boom"):
+        fit(tmp_path, [monitor(), Failing()])
+    assert len((tmp_path / "bias" / "bias.csv").read_text().splitlines()) == 1 + 2 * 3
+    assert len(list((tmp_path / "bias" / "measurements").glob("*.json"))) == 2
+    assert (tmp_path / "bias" / "curves.png").is_file()
+
+
+def test_a_module_whose_forward_takes_something_else_is_told_which_argument_to_set(tmp_path: Path) -> None:
+    class TakesBatches(ToyClassifier):
+        def forward(self, batch: Any) -> Tensor:
+            return super().forward(batch["video"])
+
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            self(batch)
+
+    with pytest.raises(BatchError, match=r"TakesBatches could not be called with the video alone.*forward="):
+        make_trainer(tmp_path, [monitor()]).validate(TakesBatches(), loaders()[1], verbose=False)

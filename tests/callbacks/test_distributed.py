@@ -48,13 +48,13 @@ def run(folder: Path, devices: int) -> list[dict[str, Any]]:
     module.backbone.dropout.p = 0.0
     callbacks = [
         StaticDropout(rate=0.5, every_n_steps=1, momentum=0.0),
-        BiasMonitor(layers="backbone.layer*", num_clips=23, figures=False, verbose=False),
-        ShuffledValidation(verbose=False),
+        BiasMonitor(layers="backbone.layer*", num_clips=100, figures=False, verbose=False),
+        ShuffledValidation(verbose=False),  # 23 clips: a distributed sampler repeats one
         Report(folder),
     ]
     strategy = "ddp_spawn" if devices > 1 else "auto"
     trainer = make_trainer(folder, callbacks, devices=devices, strategy=strategy, max_epochs=1)
-    trainer.fit(module, DataLoader(Clips(16), 16 // devices), DataLoader(Clips(24), 8 // devices))
+    trainer.fit(module, DataLoader(Clips(16), 16 // devices), DataLoader(Clips(23), 8 // devices))
     return [json.loads((folder / f"{devices}_{rank}.json").read_text()) for rank in range(devices)]
 
 

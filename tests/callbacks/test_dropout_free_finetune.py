@@ -138,6 +138,38 @@ def test_resuming_before_or_within_the_phase_is_exact(tmp_path: Path, scheduler:
     assert same_weights(run(None), run(tmp_path / f"epoch={epoch}.ckpt"))
 
 
+def test_resuming_in_the_middle_of_an_epoch_of_the_phase_is_exact(tmp_path: Path) -> None:
+    """No epoch starts then: the phase has to begin with the training itself."""
+
+    def run(ckpt_path: Path | None) -> tuple[LightningModule, list[float]]:
+        saved = ModelCheckpoint(tmp_path, filename="{step}", every_n_train_steps=9, save_top_k=-1)
+        torch.manual_seed(0)
+        module = Scheduled("exponential")
+        module.backbone.dropout.p = 0.0
+        finetune, static, watch = callbacks(lr=0.01)
+        train, val = loaders()
+        trainer = make_trainer(tmp_path, [finetune, static, watch, saved], max_epochs=3, enable_checkpointing=True)
+        trainer.fit(module, ResumableLoader(train.dataset, 8), val, ckpt_path=ckpt_path)
+        return module, watch.applied
+
+    whole, _ = run(None)
+    resumed, applied = run(tmp_path / "step=9.ckpt")
+    assert applied == [0.01] * 9
+    assert same_weights(whole, resumed)
+
+
+def test_an_error_within_a_step_leaves_the_schedulers_rate(tmp_path: Path) -> None:
+    class FailingStep(Callback):
+        def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
+            if trainer.current_epoch == 2:
+                raise RuntimeError("boom")
+
+    trainer = make_trainer(tmp_path, [DropoutFreeFinetune(num_epochs=2), FailingStep()], max_epochs=3)
+    with pytest.raises(RuntimeError, match="boom"):
+        trainer.fit(Scheduled("exponential"), *loaders())
+    assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.05 / 4)
+
+
 @pytest.mark.parametrize("epochs", [2, -1])
 def test_a_trainer_that_does_not_know_its_end_is_refused(tmp_path: Path, epochs: int) -> None:
     with pytest.raises(MisconfigurationException, match="Set Trainer"):

@@ -92,6 +92,14 @@ def test_a_batch_without_labels_is_reported(tmp_path: Path) -> None:
         make_trainer(tmp_path, [ShuffledValidation()]).validate(Rising(False), loader, verbose=False)
 
 
+def test_a_loader_without_clips_gives_a_warning_and_no_number(tmp_path: Path) -> None:
+    callback = ShuffledValidation()
+    empty = {"video": torch.zeros(0, 3, 4, 4, 4), "label": torch.zeros(0).long()}
+    with pytest.warns(UserWarning, match="saw no clip"):
+        make_trainer(tmp_path, [callback]).validate(Rising(False), loader_of([empty], None), verbose=False)
+    assert not callback.latest
+
+
 def test_wrong_options_are_refused_at_once() -> None:
     with pytest.raises(ValueError, match="num_clips"):
         ShuffledValidation(num_clips=0)

@@ -65,6 +65,48 @@ def test_the_share_of_channels_is_dropped_for_every_clip_at_the_classifier(tmp_p
     assert len({tuple(row.tolist()) for row in recorder.inputs[0] == 0}) > 1
 
 
+class ChannelsLast(ToyClassifier):
+    """Classifies every position with channels last, as the heads of SlowFast and PyTorchVideo do."""
+
+    def forward(self, video: Tensor) -> Tensor:
+        maps = self.backbone.layer2(self.backbone.layer1(video)).mean((3, 4), keepdim=True)
+        logits: Tensor = self.backbone.fc(maps.permute(0, 2, 3, 4, 1)).mean((1, 2, 3))
+        return logits
+
+
+def test_classifiers_on_maps_with_channels_last_lose_channels_too(tmp_path: Path) -> None:
+    recorder, callback = Recorder(), StaticDropout(rate=0.5)
+    fit(tmp_path, [callback, recorder], ChannelsLast())
+    assert callback.dropout is not None
+    assert callback.dropout.num_channels == 16
+    assert all(((batch == 0).flatten(1, 3).all(1).sum(1) >= 8).all() for batch in recorder.inputs)
+
+
+@pytest.mark.parametrize("layer", ["backbone.layer1.1", "backbone.layer2"])
+def test_a_probe_sees_every_channel_also_with_batch_statistics(tmp_path: Path, layer: str) -> None:
+    callback = StaticDropout(rate=0.5, layer=layer, probe_mode="train", every_n_steps=1)
+    fit(tmp_path, [callback])
+    assert callback.dropout is not None
+    assert int(callback.dropout.num_masks) == 12  # one a training step, none in the 24 passes of the probes
+
+
+def test_a_callback_used_again_starts_anew(tmp_path: Path) -> None:
+    used = StaticDropout(rate=0.5, every_n_steps=3)
+    fit(tmp_path, [used])
+    again, _ = fit(tmp_path, [used])
+    fresh = StaticDropout(rate=0.5, every_n_steps=3)
+    assert same_weights(again, fit(tmp_path, [fresh])[0])
+    assert used._num_probes == fresh._num_probes == 4
+
+
+def test_it_works_in_mixed_precision(tmp_path: Path) -> None:
+    callback = StaticDropout(rate=0.5, every_n_steps=3)
+    _, trainer = fit(tmp_path, [callback], precision="bf16-mixed")
+    assert callback.dropout is not None
+    assert callback.dropout.scores.isfinite().all()
+    assert torch.isfinite(trainer.callback_metrics["train_loss"])
+
+
 class States(Callback):
     """Compares everything that must not change before and after each probe."""
 

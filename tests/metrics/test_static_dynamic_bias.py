@@ -3,6 +3,7 @@
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -118,6 +119,20 @@ def test_bad_features_are_refused_and_name_the_side(bad: Tensor, message: str) -
     good = torch.rand(3, CHANNELS)
     with pytest.raises(ValueError, match=f"same_dynamic: .*{message}"):
         StaticDynamicBias(CHANNELS).update(good, good, bad)
+
+
+def test_a_layer_of_one_channel_is_measured_and_summarised() -> None:
+    metric = StaticDynamicBias(1)
+    metric.update(*torch.randn(3, 20, 1))
+    summary = summarize(metric.compute())
+    assert summary["num_units"] == 1
+    assert sum(summary[f"units_{key}"] for key in ("dynamic", "static", "joint", "residual")) == 100
+
+
+@pytest.mark.parametrize("options", [{"estimator": "mean"}, {"threshold": 1.0}])
+def test_wrong_options_are_refused_before_anything_is_measured(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"estimator|threshold"):
+        StaticDynamicBias(4, **options)
 
 
 def test_sizes_must_be_positive() -> None:

@@ -192,6 +192,28 @@ def test_channels_are_where_they_usually_are_or_where_one_says(
     assert float(means.mean()) == pytest.approx(float(features.mean()), rel=1e-5)
 
 
+def test_the_input_of_a_linear_layer_has_its_channels_last_whatever_its_shape() -> None:
+    class SlowFastHead(nn.Module):
+        """Pools, puts channels last and classifies every position, as SlowFast's and PyTorchVideo's heads do."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm, self.projection = nn.LayerNorm(5), nn.Linear(5, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            logits: Tensor = self.projection(self.norm(x.permute(0, 2, 3, 4, 1)))
+            return logits
+
+    model, maps = SlowFastHead(), torch.rand(2, 5, 1, 2, 2)
+    with capture(model, ["norm", "projection[input]", "projection"]) as run:
+        features = run(model, maps)
+    assert {name: tuple(value.shape) for name, value in features.items()} == {
+        "norm": (2, 5),
+        "projection[input]": (2, 5),
+        "projection": (2, 3),
+    }
+
+
 def test_half_precision_maps_are_averaged_in_float32() -> None:
     features = torch.full((1, 1, 8, 64, 64), 1.0, dtype=torch.bfloat16)
     features[..., :32] = 1.0078125

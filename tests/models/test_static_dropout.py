@@ -3,6 +3,7 @@
 
 import copy
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -66,7 +67,7 @@ def test_static_channels_are_dropped_more_often_as_theory_says() -> None:
     made = layer(0.5, spread())
     for _ in range(100):
         made(torch.ones(100, CHANNELS))
-    observed = made.drop_counts / made.drop_rows
+    observed = made.drop_counts.double() / made.drop_rows
     torch.testing.assert_close(observed, made.inclusion, rtol=0, atol=0.02 + 4 * math.sqrt(0.25 / 10_000))
     assert made.inclusion[-1] > 1.7 * made.inclusion[0]
 
@@ -139,6 +140,44 @@ def test_momentum_zero_is_the_last_batch_alone() -> None:
     for target in (made, fresh):
         target.observe(*pairs(spread(), 50, seed=4))
     torch.testing.assert_close(made.scores, fresh.scores)
+
+
+@pytest.mark.parametrize("estimator", ["moments", "batch"])
+@pytest.mark.parametrize("bad", [float("inf"), float("nan")])
+def test_an_overflow_costs_one_channel_one_observation(estimator: Any, bad: float) -> None:
+    made, clean = (StaticDropoutLayer(CHANNELS, estimator=estimator) for _ in range(2))
+    a, b = pairs(spread())
+    broken = a[:100].clone()
+    broken[3, 5] = bad
+    made.observe(broken, b[:100])
+    assert made.statistics()["not_finite"] == 1
+    assert int(made.num_clips) == 100
+    assert made.scores.isfinite().all()
+    clean.observe(a[:100], b[:100])
+    others = torch.arange(CHANNELS) != 5
+    torch.testing.assert_close(made.scores[others], clean.scores[others])
+    for layer_ in (made, clean):
+        layer_.observe(a[100:], b[100:])
+    assert made.statistics()["not_finite"] == 0
+    assert not made.undefined.any()
+    torch.testing.assert_close(made.scores, clean.scores, atol=0.05, rtol=0)
+
+
+def test_before_there_are_scores_topk_draws_like_channel_dropout() -> None:
+    made = StaticDropoutLayer(CHANNELS, 0.5, sampling="topk")
+    rows = {tuple(row.tolist()) for row in made(torch.ones(20, CHANNELS)) == 0}
+    assert len(rows) > 15
+    assert {sum(row) for row in rows} == {20}
+    made.observe(*pairs(spread()))
+    dropped = made(torch.ones(5, CHANNELS)) == 0
+    assert torch.equal(dropped, made.scores.topk(20).values.min() <= made.scores.expand(5, -1))
+
+
+def test_warm_up_may_drop_nothing() -> None:
+    made, x = StaticDropoutLayer(CHANNELS, 0.5, warmup="none"), torch.ones(2, CHANNELS)
+    assert made(x) is x
+    made.observe(*pairs(spread()))
+    assert (made(x) == 0).sum() == CHANNELS
 
 
 def test_dead_channels_score_zero_and_are_counted() -> None:
@@ -225,6 +264,7 @@ def test_drop_channels_multiplies_what_stays() -> None:
         {"rescale": "all"},
         {"score_transform": "log"},
         {"estimator": "median"},
+        {"warmup": "cold"},
         {"momentum": 1.0},
         {"eps": 0.0},
         {"rescale": "inclusion", "sampling": "topk"},
