@@ -40,10 +40,9 @@ class VideoClassifier(LightningModule):
     pixels.
 
     Logged: ``train/loss``, ``train/top1``; ``val/loss``, ``val/top1``, ``val/top5``, ``val/class_mean`` (mean of the
-        accuracies per
-    class), and the same for ``test``, in percent. The accuracy of every class is in :attr:`class_accuracy` after a
-    validation or test. A test batch may hold several views of a clip, ``(B, V, 3, T, H, W)``; their probabilities are
-    averaged.
+    accuracies per class), and the same for ``test``, in percent. The accuracy of every class is in
+    :attr:`class_accuracy` after a validation or test. A test batch may hold several views of a clip,
+    ``(B, V, 3, T, H, W)``; their probabilities are averaged.
 
     Args:
         model: a name of ``staticdropout models list``, or a module that maps normalised videos to logits ``(B,

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from staticdropout.errors import LayerNotCalledError, LayerNotFoundError
@@ -246,6 +247,20 @@ def test_compiled_models_are_captured_whenever_they_were_compiled(
     name = "2" if in_place else "net.2"
     with capture(compiled, name) as run:
         torch.testing.assert_close(run(caller, CLIP)[name], expected)
+
+
+def test_models_wrapped_for_ddp_are_captured_by_their_plain_names(model: nn.Sequential) -> None:
+    with capture(model, ["2", "4[input]"]) as run:
+        expected = run(model, CLIP)
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        wrapped = nn.parallel.DistributedDataParallel(model)
+        with capture(wrapped, ["2", "4[input]"]) as run:
+            features = run(wrapped, CLIP)
+    finally:
+        dist.destroy_process_group()
+    assert list(features) == ["2", "4[input]"]
+    torch.testing.assert_close(features, expected)
 
 
 def test_list_layers_tells_shapes_in_order_and_leaves_modes_alone(model: nn.Sequential) -> None:
