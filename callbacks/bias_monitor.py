@@ -4,14 +4,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 from matplotlib.figure import Figure
 from tqdm.auto import tqdm
@@ -20,12 +18,12 @@ from ..metrics import LayerBias, summarize
 from ..metrics.bias import Estimator, check_estimator
 from ..models.layer_names import INPUT, find_layers, last_linear
 from ..perturbations import TripletFunction, VideoTriplets
-from ..visualization import bias_curves, bias_table, encoding_bars, triplet_figure, unit_scatter
 from .batches import VideoInputs
 from .bias_files import figure_bytes, history_csv, measurement_json, write_whole
 from .bias_measurement import BiasMeasurement
+from .bias_report import caption_of, draw_report, print_report
 from .loggers import bias_scalars, lay_out_dashboard, log_figure, tag_of
-from .measuring import dataset_length, refuse_sharded, terminal, traceless, validation_loader
+from .measuring import dataset_length, refuse_sharded, traceless, unstarted, validation_loader
 
 __all__ = ("BiasMonitor",)
 
@@ -262,14 +260,14 @@ class BiasMonitor(Callback):
     def _run_loader(self, trainer: Trainer, module: LightningModule, loader: Any, limit: int | float) -> None:
         assert self._measurement is not None  # noqa: S101 - set by the caller
         bar = tqdm(
-            total=self.num_clips,
+            total=self._measurement.num_clips,
             desc="Measuring bias before training",
             unit="clip",
             leave=False,
             disable=trainer.progress_bar_callback is None or not trainer.is_global_zero,
         )
         # Starting a loader draws from the global generator; traceless puts it back.
-        with bar, traceless(trainer, module), _unstarted(loader):
+        with bar, traceless(trainer, module), unstarted(loader):
             for batch_idx, batch in enumerate(loader):
                 if batch_idx >= limit or not self._measurement.wants_more(trainer.world_size):
                     break
@@ -316,7 +314,9 @@ class BiasMonitor(Callback):
             pages = {monitor.name: monitor._layers_of(trainer.lightning_module) for monitor in _monitors(trainer)}
             lay_out_dashboard(trainer.loggers, pages)
             self._dashboard_done = True
-        drawn = self._draw(record, picture) if self.figures else {}
+        drawn: dict[str, Figure] = {}
+        if self.figures:
+            drawn = draw_report(self.history, record, self.latest, picture, self.settings)
         for name, figure in drawn.items():
             log_figure(trainer.loggers, f"{self.name}_figures/{name}", figure, trainer.global_step)
         if self._folder is None or _is_dry_run(trainer):
@@ -333,43 +333,13 @@ class BiasMonitor(Callback):
                 "Training goes on; the next measurement tries again."
             )
 
-    def _draw(self, record: Mapping[str, Any], picture: Mapping[str, torch.Tensor]) -> dict[str, Figure]:
-        numbers = record["layers"]
-        clips = int(next(iter(numbers.values()))["num_clips"])
-        styles = "+".join(self.settings.get("style_names", []))
-        how = f"step {record['step']}, {clips} clips, {styles or self.settings['triplets']}, estimator {self.estimator}"
-        curves = [entry for entry in self.history if set(entry["layers"]) & set(numbers)]
-        figures = {
-            "curves": bias_curves([entry["step"] for entry in curves], [entry["layers"] for entry in curves], how),
-            "encodings": encoding_bars(numbers, how),
-            "units": unit_scatter(
-                {name: b.unit_scores.numpy() for name, b in self.latest.items()}, self.threshold, how
-            ),
-        }
-        if picture:
-            figures["triplets"] = triplet_figure({name: clip.numpy() for name, clip in picture.items()}, title=how)
-        return figures
-
     @rank_zero_only
     def _print(self, trainer: Trainer) -> None:
         if not self.verbose or not self._unprinted:
             return
         self._unprinted = False
-        last = self.history[-1]
-        clips = int(next(iter(last["layers"].values()))["num_clips"])
-        styles = "+".join(self.settings.get("style_names", []))
-        caption = f"step {last['step']}, {clips} clips, {styles}, λ={self.threshold}, ± 95 % intervals"
-        console = terminal()
-        console.print(bias_table(last["layers"], title="Static and dynamic bias", caption=caption))
-        lines = []
-        if self._folder is not None and not _is_dry_run(trainer):
-            if self.figures:
-                lines.append(f"Bias curves: {self._folder / 'curves.png'}")
-            lines.append(f"All numbers: {self._folder / 'bias.csv'}")
-        folders = [logger.log_dir for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
-        lines += [f"Open TensorBoard: tensorboard --logdir {folder}" for folder in folders[:1]]
-        for line in lines:
-            console.print(line, soft_wrap=True, highlight=False)
+        last, folder = self.history[-1], None if _is_dry_run(trainer) else self._folder
+        print_report(last, caption_of(last, self.settings), trainer.loggers, folder, self.figures)
 
 
 def _is_dry_run(trainer: Trainer) -> bool:
@@ -379,23 +349,3 @@ def _is_dry_run(trainer: Trainer) -> bool:
 
 def _monitors(trainer: Trainer) -> list[BiasMonitor]:
     return [callback for callback in trainer.callbacks if isinstance(callback, BiasMonitor)]  # type: ignore[attr-defined]
-
-
-@contextmanager
-def _unstarted(loader: Any) -> Iterator[None]:
-    """Leave a loader as if it had not been iterated over: its generator and, with persistent workers, its iterator."""
-    generator = getattr(loader, "generator", None)
-    state = generator.get_state() if generator is not None else None
-    persistent = getattr(loader, "persistent_workers", False)
-    kept = loader._iterator if persistent else None
-    if persistent:
-        loader._iterator = None
-    try:
-        yield
-    finally:
-        if generator is not None:
-            generator.set_state(state)
-        if persistent:
-            ours, loader._iterator = loader._iterator, kept
-            if ours is not None:
-                ours._shutdown_workers()

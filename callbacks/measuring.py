@@ -18,7 +18,15 @@ from rich.console import Console
 from torch.nn.modules.batchnorm import _NormBase
 from torch.utils.data import IterableDataset
 
-__all__ = ("dataset_length", "float64_device", "refuse_sharded", "terminal", "traceless", "validation_loader")
+__all__ = (
+    "dataset_length",
+    "float64_device",
+    "refuse_sharded",
+    "terminal",
+    "traceless",
+    "unstarted",
+    "validation_loader",
+)
 
 
 @contextmanager
@@ -100,3 +108,23 @@ def dataset_length(trainer: Trainer, dataloader_idx: int) -> int | None:
     """
     dataset = getattr(validation_loader(trainer, dataloader_idx), "dataset", None)
     return len(dataset) if isinstance(dataset, Sized) and not isinstance(dataset, IterableDataset) else None
+
+
+@contextmanager
+def unstarted(loader: Any) -> Iterator[None]:
+    """Leave a loader as if it had not been iterated over: its generator and, with persistent workers, its iterator."""
+    generator = getattr(loader, "generator", None)
+    state = generator.get_state() if generator is not None else None
+    persistent = getattr(loader, "persistent_workers", False)
+    kept = loader._iterator if persistent else None
+    if persistent:
+        loader._iterator = None
+    try:
+        yield
+    finally:
+        if generator is not None:
+            generator.set_state(state)
+        if persistent:
+            ours, loader._iterator = loader._iterator, kept
+            if ours is not None:
+                ours._shutdown_workers()
