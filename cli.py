@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import entry_points
@@ -11,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import jsonargparse
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 # Importing the rooms makes short class names legal in configs.
 from . import __version__, callbacks, datamodules, lightning_modules  # noqa: F401
 from .config_files import expand_config_arguments, find_config, load_config, packaged_configs
-from .errors import ConfigNotFoundError, StaticDropoutError
+from .errors import ConfigNotFoundError, StaticDropoutError, UnknownNameError
 from .lightning_modules import VideoClassifier
 from .models.tables import print_layers, print_models
 
@@ -104,12 +106,25 @@ def style_sheet(
     print(f"Wrote {path}.")
 
 
+NOISE = (
+    r".*isinstance\(treespec, LeafSpec\)",  # raised inside lightning 2.6 with torch 2.15
+    r"You have overridden `on_after_batch_transfer` in `LightningModule`",  # as it is meant to be, see VideoClassifier
+)
+"""Warnings that tell a user of these commands nothing."""
+
 VERBS: dict[str, dict[str, Any]] = {
     "data": {"check": check_data},
     "models": {"layers": list_layers, "list": list_models},
     "styles": {"sheet": style_sheet},
 }
 """The grouped verbs: ``staticdropout models list`` and so on."""
+
+
+class ConfigCLI(LightningCLI):
+    """A LightningCLI in which the config alone says what the model is."""
+
+    def _parse_ckpt_path(self) -> None:
+        """Do not let the arguments saved in a checkpoint replace those of the config and the command line."""
 
 
 def _epilog() -> str:
@@ -142,11 +157,15 @@ def run(arguments: Sequence[str]) -> Any:
     command = arguments[0] if arguments else ""
     if command in VERBS:
         return jsonargparse.auto_cli(VERBS[command], args=list(arguments[1:]), prog=f"staticdropout {command}")
-    if command and not command.startswith("-") and command not in LOOPS and _hand_on(arguments):
-        return None
+    if command and not command.startswith("-") and command not in LOOPS:
+        if _hand_on(arguments):
+            return None
+        raise UnknownNameError("command", command, [*LOOPS, *VERBS])
+    for noise in NOISE:
+        warnings.filterwarnings("ignore", message=noise)
     # Handed over through sys.argv: processes that a DDP launcher starts read it there.
     with _program_arguments(expand_config_arguments(arguments)):
-        return LightningCLI(
+        return ConfigCLI(
             LightningModule,
             LightningDataModule,
             subclass_mode_model=True,
@@ -173,8 +192,19 @@ def main(args: Sequence[str] | None = None) -> None:
     """
     try:
         run(sys.argv[1:] if args is None else args)
-    except StaticDropoutError as error:
-        raise SystemExit(f"error: {error}") from error
+    except Exception as error:
+        # The parser wraps what a constructor raised into errors of its own; the sentence for the user is inside.
+        known = _sentence(error)
+        if known is None:
+            raise
+        raise SystemExit(f"error: {known}") from error
+
+
+def _sentence(error: BaseException | None) -> BaseException | None:
+    """The error made for a user in a chain of errors, if there is one."""
+    while error is not None and not isinstance(error, StaticDropoutError | MisconfigurationException):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 if __name__ == "__main__":

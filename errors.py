@@ -21,6 +21,7 @@ __all__ = (
     "DatasetNotFoundError",
     "LayerNotCalledError",
     "LayerNotFoundError",
+    "OptionError",
     "ReaderNotAvailableError",
     "StaticDropoutError",
     "UnknownNameError",
@@ -66,6 +67,10 @@ class UnknownNameError(StaticDropoutError, ValueError):
         super().__init__(f"There is no {kind} called {name!r}. {did_you_mean(name, options)}")
 
 
+class OptionError(StaticDropoutError, ValueError):
+    """An option out of range; the message names it, says what was found and what is allowed."""
+
+
 class LayerNotFoundError(StaticDropoutError, ValueError):
     """A layer pattern that matches no module of the model.
 
@@ -77,7 +82,7 @@ class LayerNotFoundError(StaticDropoutError, ValueError):
     def __init__(self, pattern: str, names: Iterable[str]) -> None:
         super().__init__(
             f"No layer matches {pattern!r}. {did_you_mean(pattern, names)} "
-            "List all names with staticdropout.models.list_layers(model) or `staticdropout models layers`."
+            "List all names with staticdropout.list_layers(model, clip) or `staticdropout models layers`."
         )
 
 

@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 
-from ..errors import BatchError
+from ..errors import BatchError, OptionError, StaticDropoutError
 
 __all__ = ("VideoInputs", "describe")
 
@@ -99,6 +99,22 @@ class VideoInputs:
     mean: Sequence[float] | None = None
     std: Sequence[float] | None = None
     forward: Callable[[LightningModule, Any, Any], Any] | None = None
+
+    def __post_init__(self) -> None:
+        """Check mean and std.
+
+        Raises:
+            OptionError: if one is missing, they differ in length, or a deviation is not positive.
+        """
+        if (self.mean is None) != (self.std is None):
+            raise OptionError("VideoInputs: mean and std belong together; give both, as in your data module.")
+        if self.mean is not None and self.std is not None:
+            if len(self.mean) != len(self.std) or len(self.mean) not in (1, 3):
+                raise OptionError(
+                    f"VideoInputs: mean and std are one number a channel, found {len(self.mean)} and {len(self.std)}."
+                )
+            if min(self.std) <= 0:
+                raise OptionError(f"VideoInputs: std={list(self.std)} must be positive.")
 
     def find(self, batch: Any) -> Tensor:
         """The video of a batch, as it is there.
@@ -218,9 +234,12 @@ class VideoInputs:
             if isinstance(video, Mapping):
                 return network(**video)
             return network(*video) if isinstance(video, tuple) else network(video)
-        except (TypeError, AttributeError, KeyError, IndexError) as error:
+        except (StaticDropoutError, torch.OutOfMemoryError):
+            raise
+        except (TypeError, AttributeError, LookupError, ValueError, RuntimeError) as error:
             raise BatchError(
-                f"{type(network).__name__} could not be called with the video alone ({type(error).__name__}: {error}). "
+                f"{type(network).__name__} could not be called with the video alone, {describe(video)} "
+                f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}). "
                 "Say how to call it with inputs=VideoInputs(forward=lambda module, video, batch: ...)."
             ) from error
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 
+from ..errors import OptionError
 from ..metrics import LayerBias, summarize
 from ..metrics.bias import Estimator, check_estimator
 from ..models.layer_names import INPUT, find_layers, last_linear
@@ -100,12 +100,10 @@ class BiasMonitor(Callback):
         counts = {"num_clips": num_clips, "num_groups": num_groups, "every_n_validations": every_n_validations}
         for option, value in counts.items():
             if value < 1:
-                raise ValueError(f"{option}={value} must be at least 1.")
+                raise OptionError(f"{option}={value} must be at least 1.")
         check_estimator(estimator, threshold)
         if dataloader_idx < 0:
-            raise ValueError(f"dataloader_idx={dataloader_idx} must not be negative.")
-        if num_clips < 2 * num_groups:
-            warnings.warn(f"{num_clips} clips in {num_groups} groups: intervals will be rough.", stacklevel=2)
+            raise OptionError(f"dataloader_idx={dataloader_idx} must not be negative.")
         self.layers = [layers] if isinstance(layers, str) else list(layers) if layers is not None else None
         self.num_clips = num_clips
         self.triplets = triplets or VideoTriplets()
@@ -166,7 +164,11 @@ class BiasMonitor(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measure the model before it is trained."""
-        if self.measure_at_start and trainer.enable_validation and not self.history and trainer.global_step == 0:
+        if not trainer.enable_validation:
+            rank_zero_warn(
+                "BiasMonitor measures in the validation loop, but this training has none: no bias is measured."
+            )
+        elif self.measure_at_start and not self.history and trainer.global_step == 0:
             self._measure_before_training(trainer, pl_module)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -285,9 +287,14 @@ class BiasMonitor(Callback):
         if measurement.problem:
             rank_zero_warn(f"No bias was measured at step {trainer.global_step}: {measurement.problem}")
             return
-        if not biases:
-            rank_zero_warn("No bias was measured: the validation loop gave no clip.")
+        clips = max((int(bias.num_clips) for bias in biases.values()), default=0)
+        if clips < 2:
+            rank_zero_warn(
+                f"No bias was measured: the validation loop gave {clips} clips, and a correlation takes two."
+            )
             return
+        if clips < 2 * self.num_groups:
+            rank_zero_warn(f"The bias was measured on {clips} clips only; read the intervals before the numbers.")
         numbers = {layer: summarize(bias) for layer, bias in biases.items()}
         stage = "validate" if trainer.state.fn == "validate" else "fit"
         record = {"step": trainer.global_step, "epoch": trainer.current_epoch, "stage": stage, "layers": numbers}

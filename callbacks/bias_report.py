@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -86,6 +88,11 @@ def print_report(
         lines += [f"Bias curves: {folder / 'curves.png'}"] if figures else []
         lines.append(f"All numbers: {folder / 'bias.csv'}")
     folders = [logger.log_dir for logger in loggers if isinstance(logger, TensorBoardLogger)]
-    lines += [f"Open TensorBoard: tensorboard --logdir {path}" for path in folders[:1]]
-    for line in lines:
-        console.print(line, soft_wrap=True, highlight=False)
+    lines += [f"Open TensorBoard: {_command('tensorboard')} --logdir {path}" for path in folders[:1]]
+    console.print("\n".join(lines), soft_wrap=True, highlight=False, markup=False)
+
+
+def _command(name: str) -> str:
+    """A command as it can be typed: with its folder where the environment is not activated."""
+    beside = Path(sys.executable).with_name(name)
+    return str(beside) if shutil.which(name) is None and beside.exists() else name

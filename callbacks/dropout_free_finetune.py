@@ -15,6 +15,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.optim import Optimizer
 from torchvision.ops import StochasticDepth
 
+from ..errors import OptionError
 from .static_dropout import StaticDropout
 
 __all__ = ("DropoutFreeFinetune",)
@@ -58,7 +59,7 @@ class DropoutFreeFinetune(Callback):
 
     def __init__(self, num_epochs: int = 2, lr: float = 1e-5) -> None:
         if num_epochs < 1 or lr < 0:
-            raise ValueError(f"num_epochs must be at least 1 and lr not negative, found {num_epochs} and {lr}.")
+            raise OptionError(f"num_epochs must be at least 1 and lr not negative, found {num_epochs} and {lr}.")
         self.num_epochs = num_epochs
         self.lr = lr
         self.active = False

@@ -96,7 +96,7 @@ def validation_loader(trainer: Trainer, dataloader_idx: int) -> Any:
     loaders = CombinedLoader(trainer.val_dataloaders, "sequential").flattened if trainer.val_dataloaders else []
     if dataloader_idx >= len(loaders):
         raise MisconfigurationException(
-            f"dataloader_idx={dataloader_idx}, but there are {len(loaders)} validation loaders, counted from 0."
+            f"dataloader_idx={dataloader_idx}, but the number of validation loaders, counted from 0, is {len(loaders)}."
         )
     return loaders[dataloader_idx]
 

@@ -10,6 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 from torchmetrics import MeanMetric
 
+from ..errors import OptionError
 from ..perturbations.shuffling import shuffled_by_key
 from .batches import VideoInputs
 from .measuring import dataset_length, refuse_sharded, terminal, traceless
@@ -23,7 +24,7 @@ class ShuffledValidation(Callback):
     A model that needs dynamics loses accuracy when the frames are shuffled; one that recognises single frames does
     not. Both accuracies are computed on the same clips by two forward passes beside the validation step, each clip
     under its own permutation, the same at every validation. Logged as ``shuffled/top1``, ``shuffled/top1_normal``
-    and ``shuffled/relative`` (percent; the quotient of the two), also for ModelCheckpoint.
+    and ``shuffled/relative`` (percent; the quotient of the two, where there is one), also for ModelCheckpoint.
 
     Args:
         num_clips: how many validation clips to use, over all ranks; all by default.
@@ -49,7 +50,7 @@ class ShuffledValidation(Callback):
         verbose: bool = True,
     ) -> None:
         if num_clips is not None and num_clips < 1:
-            raise ValueError(f"num_clips={num_clips} must be at least 1, or None for all.")
+            raise OptionError(f"num_clips={num_clips} must be at least 1, or None for all.")
         self.num_clips = num_clips
         self.seed = seed
         self.dataloader_idx = dataloader_idx
@@ -111,7 +112,9 @@ class ShuffledValidation(Callback):
             rank_zero_warn(f"ShuffledValidation saw no clip of validation loader {self.dataloader_idx}.")
             return
         normal, top1 = 100 * float(self._normal.compute()), 100 * float(self._shuffled.compute())
-        self.latest = {"top1": top1, "top1_normal": normal, "relative": 100 * top1 / normal if normal else 0.0}
+        self.latest = {"top1": top1, "top1_normal": normal}
+        if normal > 0:
+            self.latest["relative"] = 100 * top1 / normal
         pl_module.log_dict({f"shuffled/{name}": value for name, value in self.latest.items()})
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -126,9 +129,10 @@ class ShuffledValidation(Callback):
     @rank_zero_only
     def _print(self) -> None:
         if self.verbose and self.latest:
+            relative = f" ({self.latest['relative']:.0f} % of normal)" if "relative" in self.latest else ""
             terminal().print(
                 f"Accuracy on normal frames {self.latest['top1_normal']:.1f} %, on shuffled frames "
-                f"{self.latest['top1']:.1f} % ({self.latest['relative']:.0f} % of normal).",
+                f"{self.latest['top1']:.1f} %{relative}.",
                 highlight=False,
                 soft_wrap=True,
             )

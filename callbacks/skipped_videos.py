@@ -73,7 +73,7 @@ class SkippedVideos(Callback):
         more = f"\n  … and {len(videos) - self.most} more" if len(videos) > self.most else ""
         rank_zero_warn(
             f"{len(videos)} {stage} videos could not be read and were skipped:{listed}{more}\n"
-            "Check the data set with `staticdropout data check ROOT`, or stop at such videos with on_error='raise'."
+            "Check the data set with `staticdropout data check ROOT`, or stop at them with --data.on_error raise."
         )
         for logger in trainer.loggers:
             logger.log_metrics({f"skipped_videos/{stage}": float(len(videos))}, step=trainer.global_step)

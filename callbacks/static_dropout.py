@@ -11,6 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
+from ..errors import OptionError
 from ..metrics.correlation import merge_moments, pair_moments
 from ..models.channel_selection import Sampling, ScoreTransform
 from ..models.features import capture, guess_channel_dim
@@ -97,9 +98,9 @@ class StaticDropout(Callback):
     ) -> None:
         check_options(rate, temperature, score_transform, sampling, rescale, estimator, momentum, warmup, eps)
         if every_n_steps < 1:
-            raise ValueError(f"every_n_steps={every_n_steps} must be at least 1.")
+            raise OptionError(f"every_n_steps={every_n_steps} must be at least 1.")
         if probe_mode not in ("eval", "train"):
-            raise ValueError(f"probe_mode={probe_mode!r} is not 'eval' or 'train'.")
+            raise OptionError(f"probe_mode={probe_mode!r} is not 'eval' or 'train'.")
         self.layer = layer
         self.every_n_steps = every_n_steps
         self.probe_mode = probe_mode
@@ -150,7 +151,7 @@ class StaticDropout(Callback):
         name = self.layer or f"{last_linear(pl_module)}[{INPUT}]"
         layers = find_layers(pl_module, name)
         if len(layers) > 1:
-            raise ValueError(
+            raise OptionError(
                 f"layer={name!r} matches {len(layers)} layers; StaticDropout works on one. Add one for each."
             )
         self._target = layers[0]
@@ -249,7 +250,7 @@ class StaticDropout(Callback):
         elif self._target.selector is None:
             self._handle = module.register_forward_hook(self._thin_output)
         else:
-            raise ValueError(f"layer={self._target.name!r}: only a whole output or an [input] can be thinned.")
+            raise OptionError(f"layer={self._target.name!r}: only a whole output or an [input] can be thinned.")
 
     def _detach(self) -> None:
         if self._handle is not None:
@@ -274,7 +275,7 @@ class StaticDropout(Callback):
 
     def _thin_output(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         if not isinstance(output, Tensor):
-            raise ValueError(
+            raise OptionError(
                 f"layer={self.layer!r} gives a {type(output).__name__}, not a tensor with channels to drop. "
                 "Name a layer inside it."
             )

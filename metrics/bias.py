@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
+from ..errors import OptionError
 from .correlation import C_AB, M2_A, M2_B, MEAN_A, MEAN_B, WEIGHT, Correlation, correlation, merge_moments
 
 __all__ = (
@@ -78,9 +79,9 @@ def check_estimator(estimator: str, threshold: float) -> None:
         ValueError: for an unknown estimator or a threshold that no correlation can exceed or fall below.
     """
     if estimator not in get_args(Estimator):
-        raise ValueError(f"There is no estimator {estimator!r}. Choose one of {', '.join(get_args(Estimator))}.")
+        raise OptionError(f"There is no estimator {estimator!r}. Choose one of {', '.join(get_args(Estimator))}.")
     if not -1 < threshold < 1:
-        raise ValueError(f"threshold={threshold} is not in (-1, 1): it is compared with correlations.")
+        raise OptionError(f"threshold={threshold} is not in (-1, 1): it is compared with correlations.")
 
 
 def unit_scores(moments: Tensor, estimator: Estimator = "paper") -> Correlation:

@@ -117,7 +117,7 @@ def find_layers(model: nn.Module, patterns: str | Sequence[str]) -> list[Layer]:
             else:
                 found[full] = Layer(full, modules[name], selector)
     if not found:
-        raise LayerNotFoundError(", ".join(patterns), modules)
+        raise LayerNotFoundError(f"{', '.join(patterns)} (the exclusions leave nothing)", modules)
     return sorted(found.values(), key=lambda layer: order[layer.name.split("[")[0]])
 
 
@@ -134,5 +134,5 @@ def last_linear(model: nn.Module) -> str:
     modules = module_names(model)
     linears = [name for name, module in modules.items() if isinstance(module, nn.Linear)]
     if not linears:
-        raise LayerNotFoundError("the last nn.Linear (this model has none: name a layer)", modules)
+        raise LayerNotFoundError("nn.Linear (the default layer; name one with layer= or layers=)", modules)
     return linears[-1]

@@ -16,6 +16,7 @@ from typing import Literal, get_args
 import torch
 from torch import Generator, Tensor, nn
 
+from ..errors import OptionError
 from ..metrics.correlation import correlation, decay_moments, empty_moments, merge_moments, pair_moments
 from .channel_selection import (
     Sampling,
@@ -299,12 +300,12 @@ def check_options(
     }
     for name, (value, allowed) in choices.items():
         if value not in allowed:
-            raise ValueError(f"{name}={value!r} is not one of {', '.join(map(repr, allowed))}.")
+            raise OptionError(f"{name}={value!r} is not one of {', '.join(map(repr, allowed))}.")
     if not 0 <= rate < 1:
-        raise ValueError(f"rate={rate} is not in [0, 1): it is the share of channels to drop.")
+        raise OptionError(f"rate={rate} is not in [0, 1): it is the share of channels to drop.")
     if not 0 <= momentum < 1:
-        raise ValueError(f"momentum={momentum} is not in [0, 1).")
+        raise OptionError(f"momentum={momentum} is not in [0, 1).")
     if temperature <= 0 or eps <= 0:
-        raise ValueError(f"temperature and eps must be positive, found {temperature} and {eps}.")
+        raise OptionError(f"temperature and eps must be positive, found {temperature} and {eps}.")
     if rescale == "inclusion" and sampling == "topk":
-        raise ValueError("rescale='inclusion' divides by the probability to stay, which is 0 under sampling='topk'.")
+        raise OptionError("rescale='inclusion' divides by the probability to stay, which is 0 under sampling='topk'.")

@@ -143,6 +143,19 @@ def test_callbacks_are_configured_in_yaml_with_short_class_names(shapes: Path, t
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_training_is_resumed_and_the_config_not_the_checkpoint_says_what_the_model_is(
+    shapes: Path, tmp_path: Path
+) -> None:
+    arguments = [*shrunken(shapes, tmp_path), "--data.eval_crop_size=32"]
+    first = cli.run(["fit", "--config", "ssv2/resnet3d_r18", *arguments, "--trainer.max_epochs=1"]).trainer
+    last = f"--ckpt_path={first.checkpoint_callback.last_model_path}"
+    more = [*arguments, last, "--trainer.max_epochs=2", "--model.init_args.label_smoothing=0.1"]
+    second = cli.run(["fit", "--config", "ssv2/resnet3d_r18", *more]).trainer
+    assert second.global_step == 4
+    assert second.lightning_module.loss.label_smoothing == 0.1
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("verb", ["validate", "test", "predict"])
 def test_the_other_loops_run(verb: str, shapes: Path, tmp_path: Path) -> None:
     arguments = [argument for argument in shrunken(shapes, tmp_path) if "limit" not in argument]
@@ -225,6 +238,16 @@ NOWHERE = [
     ("arguments", "message"),
     [
         (["fit", "--config", "nowhere.yaml"], "no such file"),
+        (["modells", "list"], "no command called 'modells'.*models"),
+        (
+            ["fit", "--config", "ssv2/resnet3d_r18", *NOWHERE, "--model.model=resnet3d_r19"],
+            "no model called 'resnet3d_r19'",
+        ),
+        (
+            ["fit", "--config", "ssv2/resnet3d_r18", *NOWHERE, "--model.checkpoint=/no.pkl"],
+            "no checkpoint at '/no.pkl'",
+        ),
+        (["fit", "--config", "demo", "--trainer.callbacks=StaticDropout", "--trainer.callbacks.rate=1.5"], r"rate=1.5"),
         (["models", "layers", "slowonly_r5"], "slowonly_r50"),
         (["models", "list", "--pattern=mvit*"], "no model"),
         (["data", "check", "/nowhere"], "does not exist"),

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 __all__ = ("COLORS", "bias_curves", "encoding_bars", "triplet_figure", "unit_scatter")
@@ -75,6 +76,10 @@ def bias_curves(steps: Sequence[int], measurements: Sequence[Measurement], title
         ax.set_title(layer, fontsize=9, color=INK)
         ax.set_xlabel("optimizer step", fontsize=8, color=INK)
         ax.set_ylabel("share of the layer (%)", fontsize=8, color=INK)
+    # One scale for all panels: comparing layers is the point.
+    limits = [limit for ax in axes for limit in ax.get_ylim()]
+    for ax in axes:
+        ax.set_ylim(max(0.0, min(limits)), max(limits))
     axes[0].legend(frameon=False, fontsize=8)
     if title:
         figure.suptitle(title, fontsize=8, color=INK)
@@ -130,9 +135,9 @@ def unit_scatter(scores: Mapping[str, NDArray[np.floating]], threshold: float = 
     for ax, (layer, (static, dynamic)) in zip(axes, scores.items(), strict=True):
         above = (static > threshold, dynamic > threshold)
         groups = {
-            "joint": above[0] & above[1],
-            "static": above[0] & ~above[1],
             "dynamic": ~above[0] & above[1],
+            "static": above[0] & ~above[1],
+            "joint": above[0] & above[1],
             "residual": ~above[0] & ~above[1],
         }
         for encoding, mask in groups.items():
@@ -142,10 +147,15 @@ def unit_scatter(scores: Mapping[str, NDArray[np.floating]], threshold: float = 
         ax.set_xlim(-1.05, 1.05)
         ax.set_ylim(-1.05, 1.05)
         ax.set_aspect("equal")
-        counts = ", ".join(f"{mask.sum()} {encoding}" for encoding, mask in groups.items() if mask.any())
-        ax.set_title(f"{layer}\n{counts}", fontsize=7.5, color=INK)
+        counts = " / ".join(str(int(mask.sum())) for mask in groups.values())
+        ax.set_title(f"{layer}\n{counts}", fontsize=8, color=INK)
         ax.set_xlabel("static score", fontsize=8, color=INK)
         ax.set_ylabel("dynamic score", fontsize=8, color=INK)
+    handles = [Line2D([], [], marker="o", linestyle="", color=COLORS[e], markersize=4) for e in groups]
+    figure.legend(
+        handles, list(groups), loc="outside lower center", ncols=4, frameon=False, fontsize=8,
+        title="units: dynamic / static / joint / residual", title_fontsize=8,
+    )  # fmt: skip
     if title:
         figure.suptitle(title, fontsize=8, color=INK)
     return figure

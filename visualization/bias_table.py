@@ -14,6 +14,8 @@ __all__ = ("bias_table",)
 
 
 def _with_interval(numbers: Mapping[str, float], name: str, digits: int) -> str:
+    if numbers["undefined"] == numbers["num_units"]:
+        return "-"  # no unit has a score, so there is nothing to share out
     value, interval = numbers[name], numbers[f"{name}_interval"]
     return f"{value:.{digits}f}" if math.isnan(interval) else f"{value:.{digits}f} ± {interval:.{digits}f}"
 

@@ -144,7 +144,7 @@ def _mismatch(
     return (
         f"{str(path)!r} does not fit the model. The file ({layout} naming) looks like: {describe_weights(weights)}. "
         f"The model is: {describe_weights(expected)}. {' '.join(lines)} "
-        "Build the model that the file is of, or name the gaps you accept in `allow`."
+        "Build the model that the file is of, or name the gaps you accept in load_checkpoint(..., allow=...)."
     )
 
 

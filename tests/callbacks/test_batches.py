@@ -13,7 +13,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from staticdropout.callbacks import VideoInputs
-from staticdropout.errors import BatchError
+from staticdropout.errors import BatchError, OptionError
 
 VIDEO = torch.rand(2, 3, 8, 10, 12, generator=torch.Generator().manual_seed(0))
 LABEL = torch.tensor([1, 3])
@@ -111,6 +111,26 @@ def test_an_ambiguous_layout_has_to_be_told() -> None:
 def test_values_that_are_no_pixels_are_refused_with_the_range_found(bad: Tensor) -> None:
     with pytest.raises(BatchError, match=r"found values from .* to .*mean=\.\.\., std=\.\.\."):
         VideoInputs().pixels(bad)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"mean": [0.5]}, "belong together"),
+        ({"mean": [0.4, 0.4], "std": [0.2, 0.2]}, "one number a channel, found 2 and 2"),
+        ({"mean": [0.4] * 3, "std": [0.2, 0.0, 0.2]}, "must be positive"),
+    ],
+)
+def test_wrong_means_and_deviations_are_refused_at_once(options: Any, message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        VideoInputs(**options)
+
+
+def test_a_call_that_fails_inside_the_model_shows_the_video_and_the_argument() -> None:
+    module = WithoutForward("model")
+    module.model.forward = nn.Conv2d(3, 4, 3).forward  # type: ignore[union-attr]
+    with pytest.raises(BatchError, match=r"float32 \(2, 3, 8, 10, 12\).*forward="):
+        VideoInputs().call(module, VIDEO, None)
 
 
 class Inner(nn.Module):

@@ -356,9 +356,17 @@ def test_wrong_options_are_refused_at_once(options: dict[str, Any]) -> None:
         BiasMonitor(**options)
 
 
-def test_too_few_clips_for_the_intervals_warn() -> None:
-    with pytest.warns(UserWarning, match="intervals will be rough"):
-        BiasMonitor(num_clips=10)
+@pytest.mark.parametrize(("clips", "message"), [(5, "measured on 5 clips only"), (1, "a correlation takes two")])
+def test_too_few_clips_warn_with_the_number_that_was_seen(tmp_path: Path, clips: int, message: str) -> None:
+    watching = monitor(figures=False)
+    with pytest.warns(UserWarning, match=message):
+        make_trainer(tmp_path, [watching]).validate(_seeded(), DataLoader(Clips(clips), 4), verbose=False)
+    assert bool(watching.history) == (clips > 1)
+
+
+def test_a_training_without_validation_is_warned_about(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="this training has none"):
+        make_trainer(tmp_path, [monitor()], max_epochs=1).fit(ToyClassifier(), loaders()[0])
 
 
 def test_half_precision_models_are_measured_in_their_precision(tmp_path: Path) -> None:
@@ -403,7 +411,7 @@ def test_one_of_several_validation_loaders_is_chosen(tmp_path: Path, kind: str, 
 
 
 def test_a_validation_loader_that_is_not_there_is_reported(tmp_path: Path) -> None:
-    with pytest.raises(MisconfigurationException, match="dataloader_idx=1, but there are 1"):
+    with pytest.raises(MisconfigurationException, match=r"dataloader_idx=1, but the number of validation .* is 1"):
         make_trainer(tmp_path, [monitor(dataloader_idx=1)]).validate(_seeded(), loaders()[1], verbose=False)
 
 

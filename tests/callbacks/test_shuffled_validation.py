@@ -92,6 +92,15 @@ def test_a_batch_without_labels_is_reported(tmp_path: Path) -> None:
         make_trainer(tmp_path, [ShuffledValidation()]).validate(Rising(False), loader, verbose=False)
 
 
+def test_without_any_right_answer_nothing_is_relative(tmp_path: Path) -> None:
+    callback = ShuffledValidation()
+    dataset = clips(False, 8).dataset
+    wrong = [{**dataset[index], "label": 1 - dataset[index]["label"]} for index in range(8)]
+    (result,) = make_trainer(tmp_path, [callback]).validate(Rising(False), loader_of(wrong, 4), verbose=False)
+    assert result["shuffled/top1_normal"] == 0
+    assert "shuffled/relative" not in result
+
+
 def test_a_loader_without_clips_gives_a_warning_and_no_number(tmp_path: Path) -> None:
     callback = ShuffledValidation()
     empty = {"video": torch.zeros(0, 3, 4, 4, 4), "label": torch.zeros(0).long()}

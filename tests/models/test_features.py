@@ -4,6 +4,7 @@
 import copy
 import pickle
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -249,10 +250,10 @@ def test_compiled_models_are_captured_whenever_they_were_compiled(
         torch.testing.assert_close(run(caller, CLIP)[name], expected)
 
 
-def test_models_wrapped_for_ddp_are_captured_by_their_plain_names(model: nn.Sequential) -> None:
+def test_models_wrapped_for_ddp_are_captured_by_their_plain_names(model: nn.Sequential, tmp_path: Path) -> None:
     with capture(model, ["2", "4[input]"]) as run:
         expected = run(model, CLIP)
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
     try:
         wrapped = nn.parallel.DistributedDataParallel(model)
         with capture(wrapped, ["2", "4[input]"]) as run:

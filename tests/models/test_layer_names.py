@@ -66,5 +66,5 @@ def test_names_are_clean_of_compile_wrappers() -> None:
 
 def test_the_last_linear_is_found_and_its_absence_reported() -> None:
     assert last_linear(network()) == "head.fc"
-    with pytest.raises(LayerNotFoundError, match="has none"):
+    with pytest.raises(LayerNotFoundError, match="default layer"):
         last_linear(nn.Conv3d(1, 1, 1))

@@ -61,7 +61,7 @@ def test_bars_add_up_to_a_hundred_percent() -> None:
 def test_the_scatter_colours_units_by_encoding_and_counts_them() -> None:
     scores = np.array([[0.9, 0.1, 0.9, 0.1, 0.5], [0.1, 0.9, 0.9, 0.1, 0.9]])
     figure = unit_scatter({"res5": scores}, threshold=0.5)
-    assert figure.axes[0].get_title() == "res5\n1 joint, 1 static, 2 dynamic, 1 residual"
+    assert figure.axes[0].get_title() == "res5\n2 / 1 / 1 / 1"
     assert drawn(figure).std() > 0
 
 
