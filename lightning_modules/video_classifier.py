@@ -17,7 +17,7 @@ from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassStatScores
 
 from ..callbacks.skipped_videos import SkippedVideos
-from ..errors import AnnotationError, BatchError
+from ..errors import AnnotationError, BatchError, OptionError
 from ..models import ResNet3d, create_model, inflate_from_timm, load_checkpoint
 from .parameter_groups import parameter_groups
 
@@ -96,11 +96,11 @@ class VideoClassifier(LightningModule):
             self.model = create_model(model, num_classes, **extra, **(model_args or {}))
         else:
             if dropout or model_args:
-                raise ValueError("dropout and model_args are for models by name; build the module with them instead.")
+                raise OptionError("dropout and model_args are for models by name; build the module with them instead.")
             self.model = model
         if inflate is not None:
             if not isinstance(self.model, ResNet3d):
-                raise ValueError(
+                raise OptionError(
                     f"inflate is for the 3-D ResNets of this package, not for {type(self.model).__name__}."
                 )
             inflate_from_timm(self.model, inflate, inflate_weights or True)

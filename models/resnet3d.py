@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from ..errors import BatchError, UnknownNameError
+from ..errors import BatchError, OptionError, UnknownNameError
 from .nonlocal_block import NonLocalBlock
 
 __all__ = ("BasicBlock", "BottleneckBlock", "ClassificationHead", "ResNet3d", "Stem")
@@ -201,13 +201,15 @@ class ResNet3d(nn.Module):
     ) -> None:
         super().__init__()
         if depth not in BLOCKS_PER_STAGE:
-            raise ValueError(f"depth is {depth}; it must be one of {', '.join(map(str, BLOCKS_PER_STAGE))}.")
+            raise OptionError(f"depth is {depth}; it must be one of {', '.join(map(str, BLOCKS_PER_STAGE))}.")
         if block not in BLOCKS:
             raise UnknownNameError("block", block, BLOCKS)
         if len(temporal_kernels) != 4 or len(nonlocal_blocks) != 4 or not all(temporal_kernels):
-            raise ValueError("temporal_kernels and nonlocal_blocks need one entry for each of the stages res2 to res5.")
+            raise OptionError(
+                "temporal_kernels and nonlocal_blocks need one entry for each of the stages res2 to res5."
+            )
         if any(kernel % 2 == 0 for kernel in (stem_kernel, *(k for stage in temporal_kernels for k in stage))):
-            raise ValueError("Temporal kernels must be odd: an even one would change the number of frames.")
+            raise OptionError("Temporal kernels must be odd: an even one would change the number of frames.")
         self.in_channels = in_channels
         self.stem = Stem(in_channels, width, stem_kernel)
         channels = width

@@ -74,7 +74,8 @@ class StaticDropoutLayer(nn.Module):
         sampling: how channels are drawn. Not stated in the paper; the default draws exactly ``round(r * C)`` without
             replacement, which makes r comparable with ordinary dropout. See
             :func:`~staticdropout.models.channel_selection.draw_dropped`.
-        per_sample: a mask of its own for every clip (default, as ordinary dropout), or one for the batch. Not stated
+        per_sample: a mask of its own for every row (default, as ordinary dropout: a clip, or a frame where a model
+            folds frames into the batch), or one for the batch. Not stated
             in the paper.
         rescale: what happens to the channels that stay. Not stated in the paper. ``"keep"`` (default): divide by the
             expected share that stays, as ``nn.Dropout`` does. ``"inclusion"``: divide each channel by its own

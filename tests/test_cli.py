@@ -159,7 +159,9 @@ def test_a_training_is_resumed_and_the_config_not_the_checkpoint_says_what_the_m
 @pytest.mark.parametrize("verb", ["validate", "test", "predict"])
 def test_the_other_loops_run(verb: str, shapes: Path, tmp_path: Path) -> None:
     arguments = [argument for argument in shrunken(shapes, tmp_path) if "limit" not in argument]
-    cli.main([verb, "--config", "ssv2/resnet3d_r18", *arguments, "--data.eval_crop_size=32"])
+    trainer = cli.run([verb, "--config", "ssv2/resnet3d_r18", *arguments, "--data.eval_crop_size=32"]).trainer
+    assert trainer.state.finished
+    assert verb == "predict" or any(name.endswith("/top1") for name in trainer.callback_metrics)
 
 
 def test_print_config_shows_the_whole_config(capsys: pytest.CaptureFixture[str]) -> None:

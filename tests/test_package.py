@@ -112,7 +112,7 @@ def test_the_face_imports_nothing_heavy_until_it_is_used() -> None:
         "import sys, staticdropout; assert 'torch' not in sys.modules; "
         "staticdropout.BiasMonitor, staticdropout.StaticDropout; assert 'lightning' in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_a_wrong_name_of_the_face_is_an_attribute_error() -> None:
