@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from .sheet import contact_sheet, save_sheet
-from .shuffling import draw_permutations, shuffle_frames, shuffled, shuffled_by_key
+from .shuffling import draw_permutations, shuffle_frames, shuffled_by_key
 from .styles import Style, StyleSet, get_style, list_styles, register_style
 from .triplets import Triplet, TripletFunction, VideoTriplets
 
@@ -21,6 +21,5 @@ __all__ = (
     "register_style",
     "save_sheet",
     "shuffle_frames",
-    "shuffled",
     "shuffled_by_key",
 )

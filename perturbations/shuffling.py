@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..errors import BatchError
 
-__all__ = ("draw_permutations", "shuffle_frames", "shuffled", "shuffled_by_key")
+__all__ = ("draw_permutations", "shuffle_frames", "shuffled_by_key")
 
 
 def draw_permutations(batch: int, length: int, generator: torch.Generator) -> Tensor:
@@ -88,26 +88,6 @@ def shuffle_frames(video: Tensor, permutations: Tensor, time_dim: int = 2) -> Te
     ]
     index.append(permutations.to(video.device).view([expected[0], *[1] * (dim - 1), expected[1]]))
     return video[tuple(index)]
-
-
-def shuffled(video: Tensor, generator: torch.Generator, time_dim: int = 2) -> Tensor:
-    """Return a copy of the clips in which each has its frames in a random order of its own, never the original one.
-
-    Args:
-        video: clips of any dtype on any device, (B, C, T, H, W) or with time elsewhere.
-        generator: where the randomness comes from; a CPU generator serves all devices and gives the same orders on
-            each.
-        time_dim: the dimension of time, not 0.
-
-    Raises:
-        BatchError: the clips have fewer than two frames, or the video has no such dimension.
-
-    Example:
-        >>> shuffled(torch.arange(2).reshape(1, 1, 2), torch.Generator().manual_seed(0)).flatten().tolist()
-        [1, 0]
-    """
-    dim = _time_dim(video, time_dim)
-    return shuffle_frames(video, draw_permutations(video.shape[0], video.shape[dim], generator), dim)
 
 
 def shuffled_by_key(video: Tensor, keys: Sequence[object], seed: object = 0, time_dim: int = 2) -> Tensor:
