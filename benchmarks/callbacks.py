@@ -2,12 +2,10 @@
 """What the callbacks cost: StaticDropout in a training step, and a measurement in forward passes.
 
 - ``StaticDropout``: one training, in windows of 30 steps that alternate between active (one estimate of the scores a
-window) and paused.
-  ``ratio`` is the median time of an active window over that of a paused one; two forward passes in 30 steps are the
-  floor.
-- ``BiasMonitor``: time to measure clips at five layers for both factors, over the time of one plain forward pass of
-the same clips;
-  three forward passes are the floor.
+  window) and paused. ``ratio`` is the median over neighbouring windows, active over paused, with the lowest and the
+  highest; two forward passes in 30 steps are the floor.
+- ``BiasMonitor``: time to measure clips at five layers for both factors, over the time of one plain forward pass of the
+  same clips; three forward passes are the floor.
 
 Run: ``python benchmarks/callbacks.py``
 """
@@ -83,6 +81,15 @@ def trainer_for(device: str, callbacks: list[Callback]) -> Trainer:
     )
 
 
+def spread(ratios: list[float]) -> dict[str, float]:
+    """Median of the ratios of neighbouring measurements, with the lowest and the highest."""
+    return {
+        "ratio": round(statistics.median(ratios), 4),
+        "lowest": round(min(ratios), 4),
+        "highest": round(max(ratios), 4),
+    }
+
+
 def static_dropout(model: str, options: argparse.Namespace) -> dict[str, Any]:
     dropout = StaticDropout(rate=0.3, every_n_steps=30)
     windows = Windows(dropout, 30)
@@ -91,12 +98,13 @@ def static_dropout(model: str, options: argparse.Namespace) -> dict[str, Any]:
     trainer = trainer_for(options.device, [windows, dropout])
     trainer.fit(VideoClassifier(model, num_classes=4), DataLoader(data, options.batch_size))
     active, paused = (statistics.median(windows.seconds[key][1:]) / 30 for key in (False, True))
+    ratios = [a / p for a, p in zip(windows.seconds[False][1:], windows.seconds[True][1:], strict=True)]
     return {
         "what": "StaticDropout every 30 steps",
         "model": model,
         "seconds_without": round(paused, 4),
         "seconds_with": round(active, 4),
-        "ratio": round(active / paused, 4),
+        **spread(ratios),
         "unit": "training step",
     }
 
@@ -128,7 +136,7 @@ def bias_monitor(model: str, options: argparse.Namespace) -> dict[str, Any]:
         "model": model,
         "seconds_without": round(without, 4),
         "seconds_with": round(with_measure, 4),
-        "ratio": round(with_measure / without, 4),
+        **spread([m / p for m, p in zip(measured[1:], plain[1:], strict=True)]),
         "unit": "clip (without: one forward pass)",
     }
 
