@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measurements as files beside the logs: written whole or not at all."""
+"""Measurements as the files that stand beside the logs."""
 
 from __future__ import annotations
 
@@ -7,43 +7,14 @@ import csv
 import io
 import json
 import math
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 
 from ..metrics import ENCODINGS, LayerBias
 
-__all__ = ("figure_bytes", "history_csv", "measurement_json", "write_whole")
-
-
-def write_whole(path: Path, content: bytes | str) -> None:
-    """Write a file so that a reader, a kill or a full disk never leaves half of it in place of a good one.
-
-    Raises:
-        OSError: if it cannot be written; what was there before stays.
-
-    Example:
-        >>> folder = Path(tempfile.mkdtemp())
-        >>> write_whole(folder / "new" / "a.txt", "whole")
-        >>> (folder / "new" / "a.txt").read_text()
-        'whole'
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+__all__ = ("figure_bytes", "history_csv", "measurement_json")
 
 
 def figure_bytes(figure: Figure, dpi: int = 130) -> bytes:

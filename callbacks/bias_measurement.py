@@ -15,7 +15,7 @@ from torch import Tensor
 from ..metrics import LayerBias, StaticDynamicBias
 from ..metrics.bias import Estimator
 from ..models.features import capture
-from ..perturbations import Triplet, TripletFunction, VideoTriplets
+from ..perturbations import FlowTriplets, Triplet, TripletFunction, VideoTriplets
 from .batches import VideoInputs
 from .measuring import float64_device, traceless
 
@@ -40,7 +40,7 @@ class BiasMeasurement:
     def __init__(
         self,
         layers: Sequence[str],
-        triplets: VideoTriplets | TripletFunction,
+        triplets: VideoTriplets | FlowTriplets | TripletFunction,
         inputs: VideoInputs,
         num_clips: int,
         channel_dim: int | None = None,
@@ -69,29 +69,37 @@ class BiasMeasurement:
         Raises:
             BatchError: if the batch cannot be read.
         """
-        video = self.inputs.find(batch) if isinstance(self.triplets, VideoTriplets) else None
+        size = self._size(batch)
         # With a distributed sampler, clip k of rank r is clip k * world_size + r of the data set.
-        size = len(video) if video is not None else extract_batch_size(batch)
         order = torch.arange(self.num_seen, self.num_seen + size) * trainer.world_size + trainer.global_rank
-        keep = order < self.num_clips if video is not None else torch.ones(size, dtype=torch.bool)
-        order = order[keep]
+        order = order[order < self.num_clips]
         if len(order) == 0:
             return
         with traceless(trainer, module):
-            if video is not None:
-                keys = self.inputs.keys(batch, len(video), trainer, self.num_seen)
-                triplet = self._video_triplet(video[: len(order)], keys[: len(order)])
+            if isinstance(self.triplets, VideoTriplets):
+                video, rows = self.inputs.find(batch)[: len(order)], len(order)
+                keys = self.inputs.keys(batch, size, trainer, self.num_seen)
+                triplet = self._video_triplet(video, keys[: len(order)])
             else:
-                triplet = self.triplets(batch)
-            with capture(module, self.layers, channel_dim=self.channel_dim, batch_size=len(order)) as run:
+                triplet, rows = self.triplets(batch), size
+                if not self.picture and hasattr(self.triplets, "picture"):
+                    self.picture = {name: part.float().cpu() for name, part in self.triplets.picture(triplet).items()}
+            with capture(module, self.layers, channel_dim=self.channel_dim, batch_size=rows) as run:
                 features = [run(self.inputs.call, module, member, batch) for member in triplet]
-            for layer, anchor in features[0].items():
-                sides = (anchor, features[1][layer], features[2][layer])
+            for layer in features[0]:
+                sides = [member[layer][: len(order)] for member in features]
                 if not all(bool(side.isfinite().all()) for side in sides):
                     self.problem = f"layer {layer} gives NaN or infinity. Has the training diverged?"
                     return
-                self._metric(layer, anchor.shape[1], module.device).update(*sides, order)
+                self._metric(layer, sides[0].shape[1], module.device).update(sides[0], sides[1], sides[2], order)
         self.num_seen += len(order)
+
+    def _size(self, batch: Any) -> int:
+        """Number of clips in a batch."""
+        if isinstance(self.triplets, VideoTriplets):
+            return len(self.inputs.find(batch))
+        ids = self.inputs.ids(batch)
+        return len(ids) if ids is not None else extract_batch_size(batch)
 
     def _video_triplet(self, video: Tensor, keys: Sequence[str]) -> Triplet:
         assert isinstance(self.triplets, VideoTriplets)  # noqa: S101 - the caller's branch

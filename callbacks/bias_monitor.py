@@ -14,12 +14,13 @@ from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 
 from ..errors import OptionError
+from ..files import write_whole
 from ..metrics import LayerBias, summarize
 from ..metrics.bias import Estimator, check_estimator
 from ..models.layer_names import INPUT, find_layers, last_linear
-from ..perturbations import TripletFunction, VideoTriplets
+from ..perturbations import FlowTriplets, TripletFunction, VideoTriplets
 from .batches import VideoInputs
-from .bias_files import figure_bytes, history_csv, measurement_json, write_whole
+from .bias_files import figure_bytes, history_csv, measurement_json
 from .bias_measurement import BiasMeasurement
 from .bias_report import caption_of, draw_report, print_report
 from .loggers import bias_scalars, lay_out_dashboard, log_figure, tag_of
@@ -83,7 +84,7 @@ class BiasMonitor(Callback):
         self,
         layers: str | Sequence[str] | None = None,
         num_clips: int = 1000,
-        triplets: VideoTriplets | TripletFunction | None = None,
+        triplets: VideoTriplets | FlowTriplets | TripletFunction | None = None,
         estimator: Estimator = "paper",
         threshold: float = 0.5,
         num_groups: int = 10,

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from toys import Clips, ToyClassifier, count_hooks, fit, loader_of, loaders, make_trainer, same_weights
 
-from staticdropout.callbacks import BiasMonitor, VideoInputs, bias_files, bias_monitor
+from staticdropout import files
+from staticdropout.callbacks import BiasMonitor, VideoInputs, bias_monitor
 from staticdropout.callbacks.bias_measurement import BiasMeasurement
 from staticdropout.errors import BatchError, LayerNotFoundError
 from staticdropout.models import capture
@@ -250,7 +251,7 @@ def test_a_full_disk_costs_a_warning_and_the_next_measurement_tries_again(
         calls.append(path)
         if len(calls) == 1:
             raise OSError(28, "No space left on device")
-        bias_files.write_whole(path, content)
+        files.write_whole(path, content)
 
     monkeypatch.setattr(bias_monitor, "write_whole", full)
     with pytest.warns(UserWarning, match="No space left on device"):
@@ -312,7 +313,7 @@ def test_models_of_several_inputs_take_a_triplet_function(tmp_path: Path) -> Non
 
     def triplets(batch: Any) -> Triplet:
         image, flow = batch["image"], batch["flow"]
-        return Triplet((image, flow), (image, flow.flip(1)), (1 - image, flow))  # type: ignore[arg-type]
+        return Triplet((image, flow), (image, flow.flip(1)), (1 - image, flow))
 
     data = loader_of([{"image": torch.rand(3, 8, 8), "flow": torch.rand(3, 8, 8)} for _ in range(24)], 8)
     watching = monitor(layers=["image", "flow"], triplets=triplets, figures=False)
