@@ -1,25 +1,38 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What makes two inputs share only statics or only dynamics: frame shuffling, styles, and the triplets made of them."""
+"""What makes two inputs share only statics or only dynamics: shuffling, styles, flow jitter, and triplets of them."""
 
 from __future__ import annotations
 
+from .flow_colours import NO_MOTION, Encoding, colour_to_flow, flow_to_colour, turn_flow_colours
+from .flow_jitter import ColourDraw, FlowJitter, JitterMode, VectorDraw
+from .flow_triplets import FlowTriplets
 from .sheet import contact_sheet, save_sheet
 from .shuffling import draw_permutations, shuffle_frames, shuffled_by_key
 from .styles import Style, StyleSet, get_style, list_styles, register_style
 from .triplets import Triplet, TripletFunction, VideoTriplets
 
 __all__ = (
+    "NO_MOTION",
+    "ColourDraw",
+    "Encoding",
+    "FlowJitter",
+    "FlowTriplets",
+    "JitterMode",
     "Style",
     "StyleSet",
     "Triplet",
     "TripletFunction",
+    "VectorDraw",
     "VideoTriplets",
+    "colour_to_flow",
     "contact_sheet",
     "draw_permutations",
+    "flow_to_colour",
     "get_style",
     "list_styles",
     "register_style",
     "save_sheet",
     "shuffle_frames",
     "shuffled_by_key",
+    "turn_flow_colours",
 )
