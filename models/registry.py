@@ -7,6 +7,9 @@ Example:
     >>> model = create_model("slowonly_r18", num_classes=5, width=8)
     >>> model_info("slowonly_r18").frames
     8
+    >>> segmenter = create_model("matnet", backbone="resnet18", width=16)
+    >>> model_info("matnet").task
+    'segmentation'
 """
 
 from __future__ import annotations
@@ -16,18 +19,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from importlib import import_module
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from torch import nn
 
-from ..errors import UnknownNameError
+from ..errors import OptionError, UnknownNameError
 
-__all__ = ("ModelInfo", "create_model", "list_models", "model_info", "models_table", "register_model")
+__all__ = ("ModelInfo", "Task", "create_model", "list_models", "model_info", "models_table", "register_model")
 
+Task = Literal["classification", "segmentation"]
 Constructor = TypeVar("Constructor", bound=Callable[..., nn.Module])
 
 # The files that register this package's models. They are imported on first use, because they import this file.
-BUILTIN = (f"{__package__}.resnet3d_variants",)
+BUILTIN = (
+    f"{__package__}.resnet3d_variants",
+    f"{__package__}.segmentation.variants",
+    f"{__package__}.segmentation.rtnet_variants",
+)
 
 _constructors: dict[str, Callable[..., nn.Module]] = {}
 _infos: dict[str, ModelInfo] = {}
@@ -40,12 +48,14 @@ class ModelInfo:
     Attributes:
         name: the name in the registry.
         description: one line.
-        frames: frames of the clips that the model was made for.
+        frames: frames of the clips that the model was made for; a segmentation network takes the flow of each as well.
         stride: distance between two of these frames in the video.
-        crop: side of the training crop in pixels.
-        params: number of parameters with 400 classes, where known.
-        gmacs: billions of multiply-adds for one clip at ``crop``, where known.
+        crop: side of the training crop in pixels; of the pictures of a segmentation network, their height.
+        params: number of parameters, with 400 classes where there are classes; where known.
+        gmacs: billions of multiply-adds for one clip, or one sample of a segmentation network, at ``crop``; where
+            known.
         source: the official file that defines the model.
+        task: ``"classification"`` of clips, or ``"segmentation"`` of a frame's moving object from image and flow.
     """
 
     name: str
@@ -56,6 +66,7 @@ class ModelInfo:
     params: int | None
     gmacs: float | None
     source: str
+    task: Task = "classification"
 
 
 def register_model(
@@ -66,19 +77,22 @@ def register_model(
     params: int | None = None,
     gmacs: float | None = None,
     source: str = "",
+    task: Task = "classification",
 ) -> Callable[[Constructor], Constructor]:
     """Register the decorated constructor under its own name; the first line of its docstring is the description.
 
     Args:
         frames: frames of the clips that the model was made for.
         stride: distance between two of these frames in the video.
-        crop: side of the training crop in pixels.
-        params: number of parameters with 400 classes.
-        gmacs: billions of multiply-adds for one clip.
+        crop: side of the training crop in pixels; for segmentation the height of the pictures.
+        params: number of parameters, with 400 classes where there are classes.
+        gmacs: billions of multiply-adds for one clip, or one sample of a segmentation network.
         source: where the model is defined.
+        task: ``"classification"`` or ``"segmentation"``.
 
     Returns:
-        The decorator. The constructor takes ``num_classes`` first, then keywords.
+        The decorator. The constructor of a classifier takes ``num_classes`` first, then keywords; that of a
+        segmentation network only keywords.
 
     Raises:
         ValueError: when decorating, if another constructor has this name already.
@@ -110,7 +124,7 @@ def register_model(
             )
         description = (inspect.getdoc(constructor) or "").partition("\n")[0]
         _constructors[name] = constructor
-        _infos[name] = ModelInfo(name, description, frames, stride, crop, params, gmacs, source)
+        _infos[name] = ModelInfo(name, description, frames, stride, crop, params, gmacs, source, task)
         return constructor
 
     return decorate
@@ -128,12 +142,12 @@ def _find(name: str) -> str:
     return name
 
 
-def create_model(name: str, num_classes: int, **kwargs: Any) -> nn.Module:
+def create_model(name: str, num_classes: int | None = None, **kwargs: Any) -> nn.Module:
     """Build a registered model.
 
     Args:
         name: one of :func:`list_models`.
-        num_classes: number of classes.
+        num_classes: number of classes of a classifier; a segmentation network takes none.
         **kwargs: arguments of the architecture, e.g. ``dropout=0.5``; they win over those that the name stands for.
 
     Returns:
@@ -141,12 +155,25 @@ def create_model(name: str, num_classes: int, **kwargs: Any) -> nn.Module:
 
     Raises:
         UnknownNameError: no model has this name; the message has close matches.
+        OptionError: ``num_classes`` is missing for a classifier, or given for a segmentation network.
 
     Example:
         >>> create_model("fastonly_r50", num_classes=5).head.fc
         Linear(in_features=256, out_features=5, bias=True)
     """
-    return _constructors[_find(name)](num_classes, **kwargs)
+    constructor = _constructors[_find(name)]
+    if _infos[name].task == "segmentation":
+        if num_classes is not None:
+            raise OptionError(
+                f"{name} segments objects and has no classes, but num_classes={num_classes} was given. Leave it "
+                "out, or choose a classifier (`staticdropout models list`)."
+            )
+        return constructor(**kwargs)
+    if num_classes is None:
+        raise OptionError(
+            f"{name} classifies clips and needs num_classes, e.g. create_model({name!r}, num_classes=174)."
+        )
+    return constructor(num_classes, **kwargs)
 
 
 def list_models(pattern: str = "*") -> list[str]:

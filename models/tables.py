@@ -3,17 +3,19 @@
 
 from __future__ import annotations
 
-import torch
 from rich.console import Console
-from rich.table import Table
-from torch import nn
+from rich.markup import escape
+from rich.table import Column, Table
+from torch import Tensor, nn
 
 from ..errors import UnknownNameError
 from .features import list_layers
 from .layer_names import last_linear
-from .registry import list_models, model_info
+from .registry import ModelInfo, list_models, model_info
 
 __all__ = ("print_layers", "print_models")
+
+TITLES = ("video classification", "video object segmentation (image + flow)")
 
 
 def print_models(pattern: str = "*") -> None:
@@ -25,36 +27,55 @@ def print_models(pattern: str = "*") -> None:
     names = list_models(pattern)
     if not names:
         raise UnknownNameError("model", pattern, list_models())
-    table = Table("model", "input", "crop", "parameters", "GMACs", "what it is")
-    for name in names:
-        info = model_info(name)
-        table.add_row(
-            name,
-            f"{info.frames} x {info.stride}",
-            str(info.crop),
-            f"{info.params / 1e6:.2f} M" if info.params else "",
-            f"{info.gmacs:.2f}" if info.gmacs else "",
-            info.description,
-        )
+    infos = [model_info(name) for name in names]
+    clips = [info for info in infos if info.task == "classification"]
+    pictures = [info for info in infos if info.task == "segmentation"]
+    titles = TITLES if clips and pictures else (None, None)
     console = Console()
-    console.print(table)
-    console.print(
-        "input: frames x distance in frames; parameters with 400 classes; GMACs of one clip at the crop size."
-    )
+    if clips:
+        table = Table(_name_column(), "input", "crop", "parameters", "GMACs", "what it is", title=titles[0])
+        for info in clips:
+            size = f"{info.frames} x {info.stride}"
+            table.add_row(info.name, size, str(info.crop), _millions(info), _gmacs(info), info.description)
+        console.print(table)
+        console.print(
+            "input: frames x distance in frames; parameters with 400 classes; GMACs of one clip at the crop size."
+        )
+    if pictures:
+        table = Table(_name_column(), "frames", "height", "parameters", "GMACs", "what it is", title=titles[1])
+        for info in pictures:
+            frames, height = str(info.frames), str(info.crop)
+            table.add_row(info.name, frames, height, _millions(info), _gmacs(info), info.description)
+        console.print(table)
+        console.print("frames of one sample, each an image and its flow, and their height; GMACs of one such sample.")
 
 
-def print_layers(model: nn.Module, frames: int = 8, size: int = 112) -> None:
-    """Print the layers that run in a forward pass of one clip, with their output shapes.
+def _name_column() -> Column:
+    return Column("model", no_wrap=True)  # names are there to be copied
+
+
+def _millions(info: ModelInfo) -> str:
+    return f"{info.params / 1e6:.2f} M" if info.params else ""
+
+
+def _gmacs(info: ModelInfo) -> str:
+    return f"{info.gmacs:.2f}" if info.gmacs else ""
+
+
+def print_layers(model: nn.Module, *inputs: Tensor) -> None:
+    """Print the layers that run in a forward pass, with their output shapes.
 
     Args:
-        model: maps videos ``(1, 3, frames, size, size)`` with pixels in [0, 1].
-        frames: frames of the clip.
-        size: height and width of the clip in pixels.
+        model: any module.
+        inputs: what it is called with; for a module of this package, pixels in [0, 1].
     """
     table = Table("layer", "output shape", "module")
     modules = dict(model.named_modules())
-    for name, shape in list_layers(model, torch.rand(1, 3, frames, size, size)).items():
-        table.add_row(name, str(shape), type(modules.get(name)).__name__ if name in modules else "")
+    for name, shape in list_layers(model, *inputs).items():
+        table.add_row(escape(name), str(shape), type(modules.get(name)).__name__ if name in modules else "")
     console = Console()
     console.print(table)
-    console.print(f"StaticDropout and BiasMonitor act by default on {last_linear(model)}[input].", markup=False)
+    if len(inputs) == 1:
+        console.print(f"StaticDropout and BiasMonitor act by default on {last_linear(model)}[input].", markup=False)
+    else:
+        console.print("Several inputs: name the layers for StaticDropout and BiasMonitor, globs allowed.")

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The namings that 3-D ResNet weights come in, and their translation into ours.
+"""The namings that weights come in, and their translation into ours.
 
 Every translation is a list of patterns, tried in order. A name that none of them matches stays as it is, so that a
-strict load reports it. The caffe2 names go by way of SlowFast's, as in ``slowfast/utils/c2_model_loading.py``.
+strict load reports it. The caffe2 names go by way of SlowFast's, as in ``slowfast/utils/c2_model_loading.py``. The
+segmentation networks' patterns have files of their own.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from torch import Tensor
 
 from ...errors import CheckpointMismatchError
+from . import fusionseg_layout, matnet_layout, rtnet_layout
 
-__all__ = ("caffe2_to_slowfast", "detect_layout", "to_own_names")
+__all__ = ("caffe2_to_slowfast", "detect_layout", "is_dead", "to_own_names")
 
 Rules = Sequence[tuple[str, str]]
 
@@ -58,12 +60,15 @@ PYTORCHVIDEO_RULES: Rules = (
     (r"blocks\.\d+\.proj\.(\w+)", r"head.fc.\1"),
 )
 
+SEGMENTATION = {"MATNet": matnet_layout, "FusionSeg": fusionseg_layout, "RTNet": rtnet_layout}
+
 # The first pattern that any name matches decides.
 LAYOUTS = (
     ("SlowFast", r"s\d\.pathway\d_.*"),
     ("PyTorchVideo", r"blocks\.0\.(multipathway_blocks\.\d\.)?(conv|norm)\..*"),
     ("caffe2", r"(t_)?conv1_w"),
-    ("staticdropout", r"res2\.block0\..*"),
+    ("staticdropout", r"res2\.block0\..*|encoder\.appearance\.conv1\.weight"),
+    *((name, layout.MARK) for name, layout in SEGMENTATION.items()),
     ("2-D ResNet", r"layer1\.0\.conv1\.weight"),
 )
 
@@ -79,7 +84,8 @@ def detect_layout(names: Iterable[str]) -> str:
     """Tell whose naming a state dict is in.
 
     Returns:
-        ``"SlowFast"``, ``"PyTorchVideo"``, ``"caffe2"``, ``"staticdropout"``, ``"2-D ResNet"`` or ``"unknown"``.
+        ``"SlowFast"``, ``"PyTorchVideo"``, ``"caffe2"``, ``"MATNet"``, ``"FusionSeg"``, ``"RTNet"``,
+        ``"staticdropout"``, ``"2-D ResNet"`` or ``"unknown"``.
 
     Example:
         >>> detect_layout(["s1.pathway0_stem.conv.weight", "head.projection.bias"])
@@ -112,8 +118,22 @@ def caffe2_to_slowfast(name: str) -> str | None:
     return f"{module.format(p=int(body.startswith('t_')))}.{leaves[kind]}"
 
 
+def is_dead(name: str, layout: str) -> bool:
+    """Tell whether a weight had no effect in the official network, so that a model may have no place for it.
+
+    Args:
+        name: as :func:`to_own_names` gives it.
+        layout: as :func:`detect_layout` gives it.
+
+    Example:
+        >>> is_dead("decoder.pred5.weight", "MATNet"), is_dead("decoder.predict.weight", "MATNet")
+        (True, False)
+    """
+    return layout in SEGMENTATION and any(re.fullmatch(pattern, name) for pattern in SEGMENTATION[layout].DEAD)
+
+
 def to_own_names(weights: Mapping[str, Tensor], layout: str | None = None) -> dict[str, Tensor]:
-    """Translate a state dict of one pathway into the names of :class:`ResNet3d`.
+    """Translate a state dict into the names of our networks: of a 3-D ResNet, or of a segmentation network.
 
     Args:
         weights: tensors by name, as :func:`read_checkpoint` gives them.
@@ -131,9 +151,12 @@ def to_own_names(weights: Mapping[str, Tensor], layout: str | None = None) -> di
         ['res2.block0.bn_a.bias']
     """
     layout = layout or detect_layout(weights)
+    if layout in SEGMENTATION:
+        return {_translate(name, SEGMENTATION[layout].RULES) or name: tensor for name, tensor in weights.items()}
     if layout == "2-D ResNet":
         raise CheckpointMismatchError(
-            "it holds a 2-D ResNet (layer1.0.conv1 …), not a video model. To start from it, use inflate_from_timm."
+            "it holds a 2-D ResNet (layer1.0.conv1 …), which is no whole model here. A 3-D ResNet starts from it with "
+            "inflate_from_timm, a segmentation network with pretrained=True."
         )
     if layout == "caffe2":
         translated = {caffe2_to_slowfast(name): tensor for name, tensor in weights.items()}

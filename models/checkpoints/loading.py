@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -12,10 +11,12 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from ...errors import CheckpointError, CheckpointMismatchError
-from .layouts import detect_layout, to_own_names
-from .reading import detect_format, read_checkpoint
+from .describing import describe_weights
+from .layouts import detect_layout, is_dead, to_own_names
+from .pairs import read_weights
+from .reading import detect_format
 
-__all__ = ("LoadReport", "describe_weights", "load_checkpoint")
+__all__ = ("LoadReport", "load_checkpoint")
 
 HEAD = "head"  # in `allow`: a last layer for another number of classes, and no other gap
 SHOWN = 5  # names in an error message
@@ -26,13 +27,15 @@ class LoadReport:
     """What :func:`load_checkpoint` found and did.
 
     Attributes:
-        path: the file.
+        path: the file; of MATNet's two, the encoder's.
         file_format: its packaging: ``"torch zip"``, ``"torch legacy"`` or ``"pickle"``.
         layout: whose names its weights have, e.g. ``"SlowFast"``.
         architecture: what its weights look like, in words.
         loaded: number of the model's tensors that were filled from the file.
         left_out: names of the model's tensors that keep their fresh initialisation, because ``allow`` lets them.
         ignored: names in the file that the model has no place for and ``allow`` covers.
+        dead: names in the file of weights that had no effect in the official network and are dropped, in our naming
+            where there is one.
     """
 
     path: str
@@ -42,6 +45,7 @@ class LoadReport:
     loaded: int
     left_out: tuple[str, ...]
     ignored: tuple[str, ...]
+    dead: tuple[str, ...] = ()
 
 
 def load_checkpoint(model: nn.Module, path: str | Path, *, allow: str | Sequence[str] = (HEAD,)) -> LoadReport:
@@ -52,7 +56,8 @@ def load_checkpoint(model: nn.Module, path: str | Path, *, allow: str | Sequence
 
     Args:
         model: the model, e.g. from :func:`create_model`.
-        path: the file, see :func:`read_checkpoint`.
+        path: the file, see :func:`read_checkpoint`; for MATNet, whose authors save two, the folder with
+            ``encoder_<n>.pt`` and ``decoder_<n>.pt`` (the highest n that has both) or one of them.
         allow: the gaps that are no error. ``"head"``: a last layer for another number of classes, which then keeps its
             fresh initialisation. Any other entry is a glob over names in our naming, e.g. ``"head.*"`` or
             ``"*.nonlocal*"``, for weights that the file may lack, hold in another shape, or hold in excess.
@@ -77,7 +82,7 @@ def load_checkpoint(model: nn.Module, path: str | Path, *, allow: str | Sequence
     """
     allow = (allow,) if isinstance(allow, str) else tuple(allow)
     expected = dict(model.state_dict())
-    found = read_checkpoint(path)
+    found, file = read_weights(path)
     layout = "staticdropout" if set(found) & set(expected) else detect_layout(found)
     try:
         weights = to_own_names(found, layout)
@@ -88,7 +93,8 @@ def load_checkpoint(model: nn.Module, path: str | Path, *, allow: str | Sequence
 
     missing = [n for n in expected if n not in weights and not n.endswith("num_batches_tracked")]
     reshaped = [n for n in expected if n in weights and weights[n].shape != expected[n].shape]
-    surplus = [n for n in weights if n not in expected]
+    dead = [n for n in weights if n not in expected and is_dead(n, layout)]
+    surplus = [n for n in weights if n not in expected and n not in dead]
     head = _other_class_count(reshaped, weights, expected) if HEAD in allow else set()
     globs = [pattern for pattern in allow if pattern != HEAD]
     gaps = {n for n in (*missing, *reshaped, *surplus) if n in head or any(fnmatchcase(n, glob) for glob in globs)}
@@ -107,7 +113,14 @@ def load_checkpoint(model: nn.Module, path: str | Path, *, allow: str | Sequence
     left_out = tuple(n for n in expected if n in gaps)
     ignored = tuple(n for n in surplus if n in gaps)
     return LoadReport(
-        str(path), detect_format(path), layout, describe_weights(weights), len(fitting), left_out, ignored
+        path=str(file),
+        file_format=detect_format(file),
+        layout=layout,
+        architecture=describe_weights(weights),
+        loaded=len(fitting),
+        left_out=left_out,
+        ignored=ignored,
+        dead=tuple(dead),
     )
 
 
@@ -146,40 +159,3 @@ def _mismatch(
         f"The model is: {describe_weights(expected)}. {' '.join(lines)} "
         "Build the model that the file is of, or name the gaps you accept in load_checkpoint(..., allow=...)."
     )
-
-
-def describe_weights(weights: Mapping[str, Tensor]) -> str:
-    """Say in words which 3-D ResNet a state dict (in our names) belongs to.
-
-    Args:
-        weights: tensors by name.
-
-    Returns:
-        One line; for any other network only the number of tensors.
-
-    Example:
-        >>> from staticdropout.models.registry import create_model
-        >>> describe_weights(create_model("slowonly_r18", num_classes=5, width=8).state_dict())
-        '3-D ResNet, 2-2-2-2 bottleneck blocks, width 8, temporal kernels 1 | 1,1 | 1,1 | 3,3 | 3,3, 5 classes'
-    """
-    kernels: dict[int, list[int]] = {}
-    for name, tensor in weights.items():
-        match = re.fullmatch(r"res(\d)\.block\d+\.conv_a\.weight", name)
-        if match and tensor.ndim == 5:
-            kernels.setdefault(int(match[1]), []).append(tensor.shape[2])
-    stem = weights.get("stem.conv.weight")
-    if not kernels or stem is None or stem.ndim != 5:
-        return f"no 3-D ResNet that is known here, {len(weights)} tensors"
-    stages = [kernels[stage] for stage in sorted(kernels)]
-    block = "bottleneck" if any(name.endswith(".conv_c.weight") for name in weights) else "basic"
-    nonlocal_blocks = sum(name.endswith(".conv_theta.weight") for name in weights)
-    classes = weights.get("head.fc.weight")
-    parts = [
-        "3-D ResNet",
-        f"{'-'.join(str(len(stage)) for stage in stages)} {block} blocks",
-        f"width {stem.shape[0]}",
-        f"temporal kernels {' | '.join(','.join(map(str, stage)) for stage in [[stem.shape[2]], *stages])}",
-        f"{nonlocal_blocks} non-local blocks" if nonlocal_blocks else "",
-        f"{classes.shape[0]} classes" if classes is not None and classes.ndim else "no head",
-    ]
-    return ", ".join(filter(None, parts))

@@ -155,7 +155,7 @@ def test_files_of_other_kinds_of_network_are_named(tmp_path: Path) -> None:
         load_checkpoint(small(), save(fused, tmp_path))
     with pytest.raises(CheckpointMismatchError, match="inflate_from_timm"):
         load_checkpoint(small(), save({"layer1.0.conv1.weight": torch.ones(1)}, tmp_path))
-    with pytest.raises(CheckpointMismatchError, match=r"unknown naming.*no 3-D ResNet that is known here"):
+    with pytest.raises(CheckpointMismatchError, match=r"unknown naming.*no network that is known here"):
         load_checkpoint(small(), save({"a.weight": torch.ones(1)}, tmp_path))
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from staticdropout.errors import UnknownNameError
+from staticdropout.errors import OptionError, UnknownNameError
 from staticdropout.models import registry
 from staticdropout.models.registry import (
     ModelInfo,
@@ -18,6 +18,7 @@ from staticdropout.models.registry import (
     register_model,
 )
 from staticdropout.models.resnet3d import ResNet3d
+from staticdropout.models.tables import print_models
 
 NAMES = [
     "c2d_r50",
@@ -30,10 +31,24 @@ NAMES = [
     "slowonly_r18",
     "slowonly_r50",
 ]
+SEGMENTATION = [
+    "fusionseg_r101",
+    "matnet",
+    "matnet_bidirectional",
+    "matnet_ccg",
+    "matnet_gated",
+    "matnet_nobar",
+    "matnet_noglobal",
+    "rtnet_star",
+]
+
+
+def small_segmenter(name: str, **options: Any) -> nn.Module:
+    return create_model(name, backbone="resnet18", backbone_args={"channels": (16, 32, 64, 128)}, width=16, **options)
 
 
 def test_all_members_of_the_family_are_listed() -> None:
-    assert set(NAMES) <= set(list_models())
+    assert {*NAMES, *SEGMENTATION} <= set(list_models())
     assert list_models("slow*") == ["slowonly_r101", "slowonly_r18", "slowonly_r50"]
     assert list_models("nothing*") == []
 
@@ -43,6 +58,51 @@ def test_the_stated_number_of_parameters_is_the_real_one(name: str) -> None:
     with torch.device("meta"):
         model = create_model(name, num_classes=400)
     assert sum(p.numel() for p in model.parameters()) == model_info(name).params
+
+
+@pytest.mark.parametrize("name", SEGMENTATION)
+def test_the_stated_number_of_parameters_of_a_segmentation_network_is_the_real_one(name: str) -> None:
+    with torch.device("meta"):
+        model = create_model(name)
+    assert sum(p.numel() for p in model.parameters()) == model_info(name).params
+
+
+@pytest.mark.parametrize("name", SEGMENTATION)
+def test_every_segmentation_name_builds_a_network_that_runs_on_image_and_flow(name: str) -> None:
+    assert model_info(name).task == "segmentation"
+    with torch.inference_mode():
+        outputs = small_segmenter(name).eval()(torch.randn(1, 3, 64, 64), torch.randn(1, 3, 64, 64))
+    assert outputs["mask"].shape == (1, 1, 64, 64)
+
+
+def test_segmentation_names_stand_for_what_the_paper_compares() -> None:
+    def parts(name: str, **options: Any) -> tuple[str, bool, str, bool, bool]:
+        model = small_segmenter(name, **options)
+        attention, fuse = model.get_submodule("encoder.connect3.attention"), model.get_submodule("encoder.fuse2")
+        gate, local = attention.gate is not None, getattr(fuse, "gate", None) is None
+        return (
+            str(attention.direction),
+            gate,
+            type(fuse).__name__,
+            local,
+            model.get_submodule("decoder").boundaries is not None,
+        )
+
+    assert parts("matnet") == ("uni", False, "GatedFusion", False, True)
+    assert parts("matnet_nobar") == ("uni", False, "GatedFusion", False, False)
+    assert parts("matnet_gated") == ("uni", True, "GatedFusion", False, True)
+    assert parts("matnet_bidirectional") == ("bi", False, "GatedFusion", False, True)
+    assert parts("rtnet_star") == ("bi", True, "GatedFusion", False, True)
+    assert parts("matnet_ccg") == ("uni", False, "ConvexGatedFusion", True, True)
+    assert parts("matnet_noglobal") == ("uni", False, "GatedFusion", True, True)
+    assert parts("matnet_ccg", cross_connection="bi") == ("bi", False, "ConvexGatedFusion", True, True)
+
+
+def test_a_classifier_needs_a_number_of_classes_and_a_segmentation_network_takes_none() -> None:
+    with pytest.raises(OptionError, match="slowonly_r18 classifies clips and needs num_classes"):
+        create_model("slowonly_r18")
+    with pytest.raises(OptionError, match="matnet segments objects and has no classes, but num_classes=2 was given"):
+        create_model("matnet", num_classes=2)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -69,8 +129,10 @@ def test_the_papers_3d_resnet_is_the_slowonly_network() -> None:
 
 def test_the_table_describes_every_model_in_one_line() -> None:
     table = {info.name: info for info in models_table()}
-    assert set(NAMES) <= set(table)
-    assert all(table[name].description and "\n" not in table[name].description for name in NAMES)
+    names = {*NAMES, *SEGMENTATION}
+    assert names <= set(table)
+    assert all(table[name].description and "\n" not in table[name].description for name in names)
+    assert {table[name].task for name in NAMES} == {"classification"}
     assert (table["fastonly_r50"].frames, table["fastonly_r50"].stride) == (32, 2)
     assert isinstance(model_info("c2d_r50"), ModelInfo)
 
@@ -106,3 +168,21 @@ def test_a_name_that_is_taken_cannot_be_registered_again() -> None:
         @register_model(frames=8, stride=8)
         def slowonly_r50(num_classes: int) -> nn.Module:
             return nn.Linear(1, num_classes)
+
+
+def test_classifiers_and_segmentation_networks_are_printed_apart(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    print_models()
+    clips, _, pictures = capsys.readouterr().out.partition("video object segmentation")
+    assert all(name in clips and name not in pictures for name in NAMES)
+    assert all(name in pictures and name not in clips for name in SEGMENTATION)
+    assert "image + flow" in pictures
+    assert "119.24 M" in pictures
+    print_models("fusionseg*")
+    out = capsys.readouterr().out
+    assert "video classification" not in out
+    assert "fusionseg_r101" in out
+    with pytest.raises(UnknownNameError, match="no model called 'nothing"):
+        print_models("nothing*")
