@@ -3,18 +3,17 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from torch.utils.data import DataLoader, Dataset
 
 from ..errors import DatasetNotFoundError, VideoReadError
+from .findings import Finding, as_they_are, print_findings, progress_bar, write_findings
 from .readers import open_video, resolve_reader
 from .ssv2 import default_num_workers
 from .ssv2_annotations import SPLITS, Split, find_annotation, find_videos, read_class_names, read_split
@@ -23,16 +22,6 @@ from .video_dataset import Entry
 __all__ = ("CheckResult", "Finding", "SplitReport", "check", "run_check")
 
 Problem: TypeAlias = Literal["missing", "unreadable", "short"]
-
-
-class Finding(NamedTuple):
-    """One file with a problem."""
-
-    split: str
-    id: str
-    problem: Problem
-    reason: str
-    path: str
 
 
 @dataclass
@@ -94,13 +83,9 @@ class _Probes(Dataset[tuple[int, Problem | None, str]]):
         return index, None, ""
 
 
-def _identity(items: list[Any]) -> list[Any]:
-    return items
-
-
 def _probe(probes: _Probes, num_workers: int) -> Iterator[tuple[int, Problem | None, str]]:
     workers = min(num_workers, len(probes) // 16)  # a process costs more than a handful of files
-    loader: DataLoader[Any] = DataLoader(probes, batch_size=8, num_workers=workers, collate_fn=_identity)
+    loader: DataLoader[Any] = DataLoader(probes, batch_size=8, num_workers=workers, collate_fn=as_they_are)
     for items in loader:
         yield from items
 
@@ -150,9 +135,8 @@ def check(
         expected = [f"labels/{split}.json" for split in SPLITS]
         raise DatasetNotFoundError(root, expected, "Another folder of annotations is set with labels_dir.")
     result = CheckResult(Path(root), name)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     workers = default_num_workers() if num_workers is None else num_workers
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with progress_bar(console) as bar:
         for split in present:
             entries = read_split(root, split, class_names, videos, labels_dir)
             report = result.splits[split] = SplitReport(entries=len(entries))
@@ -167,8 +151,7 @@ def check(
                 result.findings.append(Finding(split, entry.id, problem, reason, str(entry.path)))
     _print(result, max_listed, console)
     if output is not None:
-        _write(result, Path(output))
-        console.print(f"All findings are in {output}.", soft_wrap=True)
+        write_findings(result.findings, Path(output), console)
     return result
 
 
@@ -192,16 +175,4 @@ def _print(result: CheckResult, max_listed: int, console: Console) -> None:
         cells = (f"[red]{count}[/red]" if count else "0" for count in counts)
         table.add_row(split, str(report.entries), str(report.ok), *cells)
     console.print(table)
-    for finding in result.findings[:max_listed]:
-        line = f"{finding.split} {finding.id}: {finding.problem} ({finding.reason}) {finding.path}"
-        console.print(line, soft_wrap=True, markup=False, highlight=False)
-    if len(result.findings) > max_listed:
-        console.print(f"… and {len(result.findings) - max_listed} more (see them all with output=findings.csv).")
-
-
-def _write(result: CheckResult, output: Path) -> None:
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with output.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(Finding._fields)
-        writer.writerows(result.findings)
+    print_findings(result.findings, max_listed, console)

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Frames and masks read from picture files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from .readers.base import as_read_error
+
+__all__ = ("binary_mask", "picture_size", "read_mask", "read_mask_values", "read_picture")
+
+_HINT = "Fetch it again, or look through the data set with `staticdropout data check`."
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    with as_read_error(path, "frames", _HINT), Image.open(path) as picture:
+        yield picture
+
+
+def picture_size(path: Path) -> tuple[int, int]:
+    """Return the height and width of a picture from its header.
+
+    Raises:
+        VideoReadError: it is not there or not a picture.
+    """
+    with _opened(path) as picture:
+        return picture.height, picture.width
+
+
+def read_picture(path: Path) -> NDArray[np.uint8]:
+    """Return a picture as RGB of shape (H, W, 3), uint8.
+
+    Raises:
+        VideoReadError: it is not there or cannot be decoded.
+    """
+    with _opened(path) as picture:
+        return np.array(picture.convert("RGB"))
+
+
+def read_mask_values(path: Path) -> tuple[NDArray[np.integer], bool]:
+    """Return the values of a mask file, and whether they are indices of a palette.
+
+    Palette indices and grey values come as they are, (H, W). Of a colour picture comes the largest channel.
+
+    Raises:
+        VideoReadError: the file is not there or cannot be decoded.
+    """
+    with _opened(path) as picture:
+        values = np.array(picture)
+        indexed = picture.mode == "P"
+        colours = 3 if picture.mode.startswith("RGB") else 1  # without the alpha channel of RGBA and LA
+    values = values[..., :colours].max(-1) if values.ndim == 3 else values
+    return (values.astype(np.uint8) if values.dtype == bool else values), indexed
+
+
+def binary_mask(values: NDArray[np.integer], void: int | None = None) -> NDArray[np.uint8]:
+    """Return 1 where the values of a mask mean foreground, else 0.
+
+    Every value but 0 and ``void`` is foreground. Masks in grey that go up to 128 or more are pictures of a mask (0 to
+    255), in which only values above 127 are: lossy copies have grey edges. Give them without ``void``.
+
+    Args:
+        values: (H, W).
+        void: value of pixels that are neither foreground nor background; they become 0.
+
+    Example:
+        >>> binary_mask(np.array([[0, 1, 7, 255]]), void=255).tolist()
+        [[0, 1, 1, 0]]
+        >>> binary_mask(np.array([[0, 3, 250, 255]])).tolist()
+        [[0, 0, 1, 1]]
+    """
+    threshold = 127 if void is None and values.max(initial=0) > 127 else 0
+    foreground: NDArray[np.uint8] = ((values > threshold) & (values != void)).astype(np.uint8)
+    return foreground
+
+
+def read_mask(path: Path, void: int | None = None) -> NDArray[np.uint8]:
+    """Return a mask as (H, W), 1 for the foreground.
+
+    Args:
+        path: a PNG with a palette (every object has its index), in grey (0 and 255) or in colour.
+        void: palette index of pixels that are neither foreground nor background; they become background. It does not
+            apply to masks without a palette, where 255 is the usual foreground.
+
+    Raises:
+        VideoReadError: the file is not there or cannot be decoded.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder, "mask.png")
+        ...     Image.fromarray(np.array([[0, 255]], np.uint8)).save(file)
+        ...     read_mask(file, void=255).tolist()
+        [[0, 1]]
+    """
+    values, indexed = read_mask_values(path)
+    return binary_mask(values, void if indexed else None)
