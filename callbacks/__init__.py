@@ -3,16 +3,24 @@
 
 from .batches import VideoInputs
 from .bias_monitor import BiasMonitor
+from .center_bias import CenterBias
 from .dropout_free_finetune import DropoutFreeFinetune
+from .save_masks import SaveMasks
+from .segmentation_report import SegmentationReport
 from .shuffled_validation import ShuffledValidation
 from .skipped_videos import SkippedVideos
 from .static_dropout import StaticDropout
+from .train_only import TrainOnly
 
 __all__ = (
     "BiasMonitor",
+    "CenterBias",
     "DropoutFreeFinetune",
+    "SaveMasks",
+    "SegmentationReport",
     "ShuffledValidation",
     "SkippedVideos",
     "StaticDropout",
+    "TrainOnly",
     "VideoInputs",
 )

@@ -10,10 +10,11 @@ from typing import Any
 
 from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from matplotlib.figure import Figure
+from numpy import ndarray
 
 from ..metrics import ENCODINGS
 
-__all__ = ("bias_scalars", "lay_out_dashboard", "log_figure", "tag_of")
+__all__ = ("bias_scalars", "lay_out_dashboard", "log_figure", "log_image", "tag_of")
 
 
 def tag_of(layer: str) -> str:
@@ -96,3 +97,14 @@ def log_figure(loggers: Iterable[Logger], tag: str, figure: Figure, step: int) -
             logger.log_image(tag, [wandb.Image(figure)], step=step)
         elif isinstance(logger, MLFlowLogger):
             logger.experiment.log_figure(logger.run_id, figure, f"{tag}/step_{step:08d}.png")
+
+
+def log_image(loggers: Iterable[Logger], tag: str, image: ndarray, step: int) -> None:
+    """Hand a picture ``(H, W, 3)`` uint8 to every logger that takes pictures: TensorBoard, W&B, MLflow."""
+    for logger in loggers:
+        if isinstance(logger, TensorBoardLogger):
+            logger.experiment.add_image(tag, image, global_step=step, dataformats="HWC")
+        elif isinstance(logger, WandbLogger):
+            logger.log_image(tag, [image], step=step)
+        elif isinstance(logger, MLFlowLogger):
+            logger.experiment.log_image(logger.run_id, image, f"{tag}/step_{step:08d}.png")

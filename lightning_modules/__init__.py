@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """LightningModules: what a Trainer trains."""
 
+from .schedules import RTNetSchedule
 from .video_classifier import VideoClassifier
+from .video_object_segmenter import VideoObjectSegmenter
 
-__all__ = ("VideoClassifier",)
+__all__ = ("RTNetSchedule", "VideoClassifier", "VideoObjectSegmenter")

@@ -3,28 +3,22 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule
-from timm.scheduler.scheduler import Scheduler as TimmScheduler
+from lightning.pytorch import Callback
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
-from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassStatScores
 
 from ..callbacks.skipped_videos import SkippedVideos
 from ..errors import AnnotationError, BatchError, OptionError
-from ..models import ResNet3d, create_model, inflate_from_timm, load_checkpoint
-from .parameter_groups import parameter_groups
+from ..models import ResNet3d, create_model, inflate_from_timm, load_checkpoint, model_info
+from .recipe import OptimizerCallable, RecipeModule, SchedulerCallable
 
 __all__ = ("VideoClassifier",)
-
-OptimizerCallable = Callable[[Iterable[Any]], Optimizer]
-SchedulerCallable = Callable[[Optimizer], LRScheduler | ReduceLROnPlateau | TimmScheduler]
 
 
 def default_optimizer(parameters: Iterable[Any]) -> Optimizer:
@@ -32,7 +26,7 @@ def default_optimizer(parameters: Iterable[Any]) -> Optimizer:
     return SGD(parameters, lr=0.1, momentum=0.9, weight_decay=1e-4, nesterov=True)
 
 
-class VideoClassifier(LightningModule):
+class VideoClassifier(RecipeModule):
     """A video classifier with cross-entropy: any registered model by name, or any module.
 
     Batches are dicts ``{"video", "label", "id"}`` with videos ``(B, 3, T, H, W)``: uint8 from the loader, floats in
@@ -89,9 +83,13 @@ class VideoClassifier(LightningModule):
         mean: Sequence[float] = (0.45, 0.45, 0.45),
         std: Sequence[float] = (0.225, 0.225, 0.225),
     ) -> None:
-        super().__init__()
+        super().__init__(optimizer, lr_scheduler, norm_weight_decay)
         self.save_hyperparameters(ignore=["model", "optimizer", "lr_scheduler"])
         if isinstance(model, str):
+            if model_info(model).task != "classification":
+                raise OptionError(
+                    f"{model} is no classifier. Segmentation networks are trained by VideoObjectSegmenter."
+                )
             extra = {"dropout": dropout} if dropout else {}
             self.model = create_model(model, num_classes, **extra, **(model_args or {}))
         else:
@@ -107,11 +105,9 @@ class VideoClassifier(LightningModule):
         if checkpoint is not None:
             load_checkpoint(self.model, checkpoint)
         self.num_classes = num_classes
-        self.norm_weight_decay = norm_weight_decay
         self.loss = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
         self.class_accuracy: Tensor | None = None
         """``(num_classes,)`` accuracy of every class in percent after a validation or test; NaN without clips."""
-        self._optimizer, self._lr_scheduler = optimizer, lr_scheduler
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1, 1), persistent=False)
         self.train_top1 = MulticlassAccuracy(num_classes, average="micro")
@@ -183,33 +179,9 @@ class VideoClassifier(LightningModule):
         """Log the accuracies."""
         self._log_metrics(self.test_metrics, "test")
 
-    def configure_optimizers(self) -> Any:
-        """The optimizer over parameter groups, and its schedule."""
-        optimizer = self._optimizer(parameter_groups(self, self.norm_weight_decay))
-        if self._lr_scheduler is None:
-            return optimizer
-        scheduler = self._lr_scheduler(optimizer)
-        config: dict[str, Any] = {"scheduler": scheduler, "interval": "epoch"}
-        if isinstance(scheduler, TimmScheduler):
-            config["interval"] = "step"
-        elif isinstance(scheduler, ReduceLROnPlateau):
-            config["monitor"] = "val/loss"
-        return {"optimizer": optimizer, "lr_scheduler": config}
-
-    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
-        """Set timm's schedulers at fractions of an epoch; step the others as usual."""
-        if isinstance(scheduler, TimmScheduler):
-            scheduler.step(self._epochs_done())  # type: ignore[arg-type] # timm computes with fractions as well
-        else:
-            super().lr_scheduler_step(scheduler, metric)
-
-    def _epochs_done(self) -> float:
-        """Epochs trained so far, with the fraction of the current one."""
-        steps = self.trainer.estimated_stepping_batches
-        epochs = self.trainer.max_epochs or 0
-        if epochs > 0 and math.isfinite(steps) and self.trainer.max_steps < 0:
-            return self.trainer.global_step * epochs / steps
-        return float(self.trainer.current_epoch)
+    def example_inputs(self, frames: int = 8, size: int = 112) -> tuple[Tensor]:
+        """Random inputs of one clip, to list layers with."""
+        return (torch.rand(1, 3, frames, size, size),)
 
     def _labels(self, batch: dict[str, Any]) -> Tensor:
         label: Tensor = batch["label"]

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the LightningModules here share: an optimizer over parameter groups, and its schedule."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from lightning.pytorch import LightningModule
+from timm.scheduler.scheduler import Scheduler as TimmScheduler
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+from .parameter_groups import parameter_groups
+
+__all__ = ("OptimizerCallable", "RecipeModule", "SchedulerCallable")
+
+OptimizerCallable = Callable[[Iterable[Any]], Optimizer]
+SchedulerCallable = Callable[[Optimizer], LRScheduler | ReduceLROnPlateau | TimmScheduler]
+
+
+class RecipeModule(LightningModule):
+    """A LightningModule whose optimizer and schedule are chosen by argument.
+
+    Args:
+        optimizer: makes the optimizer from parameters or parameter groups.
+        lr_scheduler: makes the schedule. Schedulers of timm count in epochs and are set after every step, at fractions
+            of an epoch, as the SlowFast recipes do; those of torch are stepped once an epoch.
+        norm_weight_decay: weight decay of normalisation layers. None: the optimizer's own.
+        learning_rates: learning rates of parts, by their names; the optimizer's own for the rest.
+    """
+
+    def __init__(
+        self,
+        optimizer: OptimizerCallable,
+        lr_scheduler: SchedulerCallable | None = None,
+        norm_weight_decay: float | None = None,
+        learning_rates: Mapping[str, float] | None = None,
+    ) -> None:
+        super().__init__()
+        self._optimizer, self._lr_scheduler = optimizer, lr_scheduler
+        self.norm_weight_decay = norm_weight_decay
+        self.learning_rates = dict(learning_rates or {})
+
+    def configure_optimizers(self) -> Any:
+        """The optimizer over parameter groups, and its schedule."""
+        optimizer = self._optimizer(parameter_groups(self, self.norm_weight_decay, self.learning_rates))
+        if self._lr_scheduler is None:
+            return optimizer
+        scheduler = self._lr_scheduler(optimizer)
+        config: dict[str, Any] = {"scheduler": scheduler, "interval": "epoch"}
+        if isinstance(scheduler, TimmScheduler):
+            config["interval"] = "step"
+        elif isinstance(scheduler, ReduceLROnPlateau):
+            config["monitor"] = "val/loss"
+        return {"optimizer": optimizer, "lr_scheduler": config}
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """Set timm's schedulers at fractions of an epoch; step the others as usual."""
+        if isinstance(scheduler, TimmScheduler):
+            scheduler.step(self._epochs_done())  # type: ignore[arg-type] # timm computes with fractions as well
+        else:
+            super().lr_scheduler_step(scheduler, metric)
+
+    def _epochs_done(self) -> float:
+        """Epochs trained so far, with the fraction of the current one."""
+        steps = self.trainer.estimated_stepping_batches
+        epochs = self.trainer.max_epochs or 0
+        if epochs > 0 and math.isfinite(steps) and self.trainer.max_steps < 0:
+            return self.trainer.global_step * epochs / steps
+        return float(self.trainer.current_epoch)
