@@ -8,20 +8,18 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import entry_points
-from pathlib import Path
 from typing import Any
 
 import jsonargparse
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, LightningModule
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import LightningCLI
 
 # Importing the rooms makes short class names legal in configs.
 from . import __version__, callbacks, datamodules, lightning_modules  # noqa: F401
-from .config_files import expand_config_arguments, find_config, load_config, packaged_configs
-from .errors import ConfigNotFoundError, StaticDropoutError, UnknownNameError
-from .lightning_modules import VideoClassifier
-from .models.tables import print_layers, print_models
+from .config_files import expand_config_arguments, packaged_configs
+from .errors import StaticDropoutError, UnknownNameError
+from .verbs import VERBS
 
 __all__ = ("main",)
 
@@ -29,95 +27,11 @@ LOOPS = ("fit", "validate", "test", "predict")
 """Subcommands of the Trainer."""
 
 
-def list_models(pattern: str = "*") -> None:
-    """List the models with parameters, multiply-adds and input.
-
-    Args:
-        pattern: a glob over names, e.g. "slow*".
-    """
-    print_models(pattern)
-
-
-def list_layers(target: str, frames: int = 8, size: int = 112) -> None:
-    """List the layers of a model with their output shapes, by the names that callbacks take.
-
-    Args:
-        target: a config (a file or the short name of a packaged one), or the name of a model.
-        frames: frames of the clip that is sent through.
-        size: its height and width in pixels.
-    """
-    try:
-        config = load_config(find_config(target))
-    except FileNotFoundError:
-        if "/" in target or target.endswith(".yaml"):
-            raise
-        module: LightningModule = VideoClassifier(target)
-    else:
-        parser = LightningArgumentParser()
-        parser.add_lightning_class_args(LightningModule, "model", subclass_mode=True)
-        if "model" not in config:
-            raise ConfigNotFoundError(
-                f"{target} has no model. Give a config with a `model:` section, or a model's name."
-            )
-        module = parser.instantiate_classes(parser.parse_object({"model": config["model"]}))["model"]
-    print_layers(module, frames, size)
-
-
-def check_data(
-    root: str, reader: str = "decord", min_frames: int = 8, workers: int | None = None, output: str | None = None
-) -> None:
-    """Check every video of a data set in the Something-Something v2 layout: missing, unreadable and short files.
-
-    Exits with 1 if anything is wrong.
-
-    Args:
-        root: folder of the data set.
-        reader: decord, torchcodec, pyav or frames.
-        min_frames: a video with fewer frames is short.
-        workers: number of processes; by default one a core.
-        output: CSV file for all findings.
-    """
-    problems = datamodules.run_check(root, reader=reader, min_frames=min_frames, num_workers=workers, output=output)
-    if problems:
-        raise SystemExit(1)
-
-
-def style_sheet(
-    video: str, output: str = "styles.png", styles: list[str] | None = None, frames: int = 6, reader: str = "decord"
-) -> None:
-    """Write a contact sheet of a video in every style, as PNG.
-
-    Args:
-        video: path of the video.
-        output: path of the PNG.
-        styles: names of styles; all by default.
-        frames: frames to show.
-        reader: decord, torchcodec or pyav.
-    """
-    import numpy as np
-    import torch
-
-    from .perturbations import list_styles, save_sheet
-
-    source = datamodules.open_video(video, reader=reader, short_side=240)
-    indices = np.linspace(0, len(source) - 1, frames).round().astype(int).tolist()
-    clip = torch.from_numpy(source.get_batch(indices)).permute(3, 0, 1, 2).float() / 255
-    path = save_sheet(clip, Path(output), styles or list_styles(), num_frames=frames)
-    print(f"Wrote {path}.")
-
-
 NOISE = (
     r".*isinstance\(treespec, LeafSpec\)",  # raised inside lightning 2.6 with torch 2.15
     r"You have overridden `on_after_batch_transfer` in `LightningModule`",  # as it is meant to be, see VideoClassifier
 )
 """Warnings that tell a user of these commands nothing."""
-
-VERBS: dict[str, dict[str, Any]] = {
-    "data": {"check": check_data},
-    "models": {"layers": list_layers, "list": list_models},
-    "styles": {"sheet": style_sheet},
-}
-"""The grouped verbs: ``staticdropout models list`` and so on."""
 
 
 class ConfigCLI(LightningCLI):

@@ -17,6 +17,7 @@ from staticdropout import __version__, cli
 from staticdropout.callbacks import BiasMonitor, DropoutFreeFinetune, StaticDropout
 from staticdropout.config_files import find_config, load_config, packaged_configs
 from staticdropout.datamodules import write_moving_shapes
+from staticdropout.verbs import VERBS
 
 
 @pytest.fixture(scope="session")
@@ -189,7 +190,7 @@ def test_verbs_have_help(group: str, capsys: pytest.CaptureFixture[str]) -> None
     with pytest.raises(SystemExit) as stop:
         cli.main([group, "--help"])
     assert stop.value.code == 0
-    for verb in cli.VERBS[group]:
+    for verb in VERBS[group]:
         with pytest.raises(SystemExit) as stop:
             cli.main([group, verb, "--help"])
         assert stop.value.code == 0
