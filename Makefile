@@ -1,12 +1,16 @@
-# make demo: install and run the small example; make test; make lint. Needs Python 3.11-3.13, git and make.
+# make demo, make demo-davis: install and run a small example; make test; make lint. Needs Python 3.11-3.13, git and make.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint format clean
+.PHONY: demo demo-davis test lint format clean
 
 demo: $(VENV)/.installed
 	$(BIN)/lightning fit --config configs/demo.yaml
+
+demo-davis: $(VENV)/.installed
+	$(BIN)/lightning fit --config configs/demo_davis.yaml
+	$(BIN)/lightning validate --config configs/demo_davis.yaml --ckpt_path runs/demo_davis/checkpoints/last.ckpt
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest

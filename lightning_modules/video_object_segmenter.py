@@ -228,7 +228,9 @@ class VideoObjectSegmenter(RecipeModule):
         image, flow = batch["image"], batch["flow"]
         outputs = dict(self(image, flow))
         if self.flip_average:
-            mirrored = turn_flow_colours(flow, self.flow_encoding, flip=True) if self.turn_flow else flow.flip(-1)
+            mirrored = flow.flip(-1)
+            if self.turn_flow:
+                mirrored = turn_flow_colours(mirrored, self.flow_encoding, flip=True)
             other = self(image.flip(-1), mirrored)["mask"].flip(-1)
             mean = (outputs["mask"].sigmoid() + other.sigmoid()) / 2
             outputs["mask"] = mean.logit(eps=1e-6)

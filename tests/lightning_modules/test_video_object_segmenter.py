@@ -133,10 +133,20 @@ def test_the_mirror_image_has_its_flow_turned_unless_told_otherwise(turn: bool) 
             seen.append(flow)
             return {"mask": image[:, :1]}
 
-    right = flow_to_colour(torch.tensor([3.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 4, 4))
-    left = flow_to_colour(torch.tensor([-3.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 4, 4))
-    plain(Watch(), flip_average=True, turn_flow=turn)._logits({"image": torch.rand(1, 3, 4, 4), "flow": right})
-    torch.testing.assert_close(seen[1], left if turn else right, atol=0.02, rtol=0)
+    flow = torch.zeros(1, 2, 4, 6)
+    flow[:, 0, :, :2] = 3.0  # the left part of the picture moves to the right
+    mirrored = torch.zeros(1, 2, 4, 6)
+    mirrored[:, 0, :, 4:] = -3.0 if turn else 3.0
+    module = plain(Watch(), flip_average=True, turn_flow=turn)
+    module._logits({"image": torch.rand(1, 3, 4, 6), "flow": flow_to_colour(flow)})
+    torch.testing.assert_close(seen[1], flow_to_colour(mirrored), atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize("turn", [True, False])
+def test_flip_averaging_leaves_a_right_answer_right(turn: bool, tmp_path: Path) -> None:
+    module = plain(flip_average=True, turn_flow=turn)
+    (numbers,) = make_trainer(tmp_path).validate(module, squares(), verbose=False)
+    assert numbers["val/F"] == pytest.approx(100)
 
 
 def test_random_sizes_resize_the_whole_training_batch() -> None:
