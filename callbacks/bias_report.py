@@ -36,6 +36,8 @@ def caption_of(record: Record, settings: Mapping[str, Any]) -> str:
     """
     clips = int(next(iter(record["layers"].values()))["num_clips"])
     styles = "+".join(settings.get("style_names", [])) or settings["triplets"]
+    if "jitter" in settings:
+        styles += f", {settings['jitter']['mode']} flow jitter"
     how = f"estimator {settings['estimator']}, λ={settings['threshold']}, ± 95 % intervals"
     return f"step {record['step']}, {clips} clips, {styles}, {how}"
 

@@ -175,7 +175,8 @@ def triplet_figure(rows: Mapping[str, NDArray[np.floating]], num_frames: int = 8
     length = min(len(clip) for clip in rows.values())
     chosen = np.linspace(0, length - 1, min(num_frames, length)).round().astype(int)
     aspect = next(iter(rows.values())).shape[1] / next(iter(rows.values())).shape[2]
-    size = (1.25 * len(chosen) + 0.9, 1.25 * aspect * len(rows) + (0.35 if title else 0.05))
+    cell = max(1.25, 5.6 / len(chosen))  # inches; a few pictures are drawn larger, so that the title fits
+    size = (cell * len(chosen) + 0.9, cell * aspect * len(rows) + (0.35 if title else 0.05))
     figure = Figure(figsize=size, layout="constrained", facecolor="white")
     for row, (name, clip) in enumerate(rows.items()):
         for column, frame in enumerate(chosen):

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -39,6 +39,7 @@ class RTNet(nn.Module):
 
     Args:
         backbone: of both streams, a plain ResNet of timm.
+        backbone_args: further arguments of timm's ResNet, e.g. ``{"channels": (16, 32, 64, 128)}`` for a narrow one.
         pretrained: start both streams from timm's ImageNet weights.
         attention: how stages 2 to 5 attend; the default is that of the released ResNet-34 network.
         bridges: channels to which the streams are reduced before the fusions at stages 2, 3 and 4; None for no
@@ -50,7 +51,6 @@ class RTNet(nn.Module):
         released_size: masks have 4 times the size of stage 2, as in the released code: (100, 132) for an input of
             (97, 129). By default they have the input's size; the same where both sides are multiples of 4.
         motion_decoder_in_eval: give the masks of the motion stream outside training too.
-        **options: of both backbones, e.g. ``channels=(16, 32, 64, 128)``.
 
     Shape:
         - image: ``(B, 2, 3, H, W)``, two frames of one video, normalised.
@@ -69,7 +69,7 @@ class RTNet(nn.Module):
 
     Example:
         >>> import torch
-        >>> model = RTNet("resnet18", channels=(8, 16, 32, 64)).eval()
+        >>> model = RTNet("resnet18", {"channels": (8, 16, 32, 64)}).eval()
         >>> masks = model(torch.rand(1, 2, 3, 64, 96), torch.rand(1, 2, 6, 64, 96))
         >>> list(masks), masks["mask"].shape
         (['mask', 'mask2', 'mask3', 'mask4'], torch.Size([1, 2, 1, 64, 96]))
@@ -78,6 +78,7 @@ class RTNet(nn.Module):
     def __init__(
         self,
         backbone: str = "resnet34",
+        backbone_args: Mapping[str, Any] | None = None,
         pretrained: bool = False,
         *,
         attention: Sequence[AttentionForm] = R34_ATTENTION,
@@ -86,7 +87,6 @@ class RTNet(nn.Module):
         released_batching: bool = False,
         released_size: bool = False,
         motion_decoder_in_eval: bool = False,
-        **options: Any,
     ) -> None:
         super().__init__()
         if len(attention) != len(STAGES) or (bridges is not None and len(bridges) != len(FUSED_STAGES)):
@@ -95,8 +95,8 @@ class RTNet(nn.Module):
                 f"found {len(attention)} and {'None' if bridges is None else len(bridges)}."
             )
         self.released_size, self.motion_decoder_in_eval = released_size, motion_decoder_in_eval
-        appearance = ResNetBackbone(backbone, 3, pretrained, **options)
-        motion = ResNetBackbone(backbone, 6, pretrained, **options)
+        appearance = ResNetBackbone(backbone, 3, pretrained, **(backbone_args or {}))
+        motion = ResNetBackbone(backbone, 6, pretrained, **(backbone_args or {}))
         channels = appearance.channels
         connections = {
             stage: ReciprocalConnection(width, form, released_batching)

@@ -15,7 +15,10 @@ from staticdropout.models.segmentation.rtnet import R34_ATTENTION, RX50_ATTENTIO
 
 MASKS = ["mask", "mask2", "mask3", "mask4"]
 MOTION_MASKS = [f"motion_mask{number}" for number in (1, 2, 3, 4)]
-NARROW = {"backbone": "resnet18", "channels": (8, 16, 32, 64), "zero_init_last": False}
+NARROW: dict[str, Any] = {
+    "backbone": "resnet18",
+    "backbone_args": {"channels": (8, 16, 32, 64), "zero_init_last": False},
+}
 # The two released networks, shrunken.
 KINDS: dict[str, dict[str, Any]] = {
     "r34": {"attention": R34_ATTENTION},
