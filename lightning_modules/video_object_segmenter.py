@@ -16,6 +16,7 @@ from torch.optim import SGD, Optimizer
 from ..callbacks.segmentation_report import SegmentationReport
 from ..errors import BatchError, OptionError, UnknownNameError
 from ..metrics import CamouflageScores, SegmentationScores
+from ..metrics.box_overlap import mask_box
 from ..models import create_model, load_checkpoint, model_info
 from ..perturbations.flow_colours import Encoding, turn_flow_colours
 from .recipe import OptimizerCallable, RecipeModule, SchedulerCallable
@@ -262,7 +263,8 @@ class VideoObjectSegmenter(RecipeModule):
         scores = self.scores[stage]
         place: dict[str, Any] = {name: batch.get(name) for name in ("sequence", "position", "num_frames")}
         if isinstance(scores, CamouflageScores):
-            scores.update(probability, box=batch["box"], box_size=batch["box_size"], motion=batch["motion"], **place)
+            box, box_size, motion = _boxes(batch)
+            scores.update(probability, box, box_size, motion=motion, **place)
         elif isinstance(scores, SegmentationScores) and annotations is not None:
             scores.update(probability, annotations, **place)
         return {"id": batch["id"], "probability": probability}
@@ -276,6 +278,21 @@ class VideoObjectSegmenter(RecipeModule):
         scores.reset()
         if self.result is not None:
             self.log_dict({f"{stage}/{name}": value for name, value in self.result.scalars().items()})
+
+
+def _boxes(batch: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
+    """The true boxes of a batch, the sizes of the pictures they are in and the types of motion.
+
+    Raises:
+        BatchError: if the batch has neither boxes nor annotations.
+    """
+    if "box" in batch:
+        return batch["box"], batch["box_size"], batch["motion"]
+    if "annotation" not in batch:
+        raise BatchError(f"scores='moca' needs boxes or annotations in the batch, found {sorted(batch)}.")
+    sizes = [(1, 1) if mask is None else tuple(mask.shape) for mask in batch["annotation"]]
+    boxes = torch.stack([mask_box(mask) for mask in batch["annotation"]])
+    return boxes, torch.tensor(sizes), torch.full((len(sizes),), -1)
 
 
 def _resize(picture: Tensor, size: tuple[int, ...], mode: str) -> Tensor:

@@ -18,7 +18,7 @@ from torch import Tensor
 from ..errors import BatchError, OptionError, UnknownNameError
 from .masks import soft_mask
 
-__all__ = ("BoxRule", "box_iou", "check_box_options", "invert_background", "predicted_box", "scale_box")
+__all__ = ("BoxRule", "box_iou", "check_box_options", "invert_background", "mask_box", "predicted_box", "scale_box")
 
 BoxRule = Literal["largest", "mass"]
 
@@ -105,6 +105,26 @@ def predicted_box(prediction: Tensor, threshold: float = 0.2, rule: BoxRule = "l
         total = cv2.integral(foreground)  # foreground pixels above and left of each corner
         size = total[y + height, x + width] - total[y, x + width] - total[y + height, x] + total[y, x]
     return torch.from_numpy(boxes[np.argmax(size)].astype(np.float64))
+
+
+def mask_box(mask: Tensor | None) -> Tensor:
+    """The box around everything in a true mask, for data sets that have masks in place of boxes (MoCA-Mask).
+
+    Args:
+        mask: ``(H, W)``, foreground above 0; None for a frame without annotation.
+
+    Returns:
+        ``(4,)`` float64 x, y, width, height in pixels; NaN where there is no mask, or nothing in it.
+
+    Example:
+        >>> mask = torch.zeros(8, 8, dtype=torch.uint8)
+        >>> mask[2:4, 3:7] = 1
+        >>> mask_box(mask).tolist()
+        [3.0, 2.0, 4.0, 2.0]
+    """
+    if mask is None or not bool((mask > 0).any()):
+        return torch.full((4,), torch.nan, dtype=torch.float64)
+    return torch.tensor(cv2.boundingRect((mask > 0).cpu().numpy().astype(np.uint8)), dtype=torch.float64)
 
 
 def scale_box(box: Tensor, size: tuple[int, int], new_size: tuple[int, int]) -> Tensor:

@@ -64,7 +64,7 @@ def shrunken(name: str, davis: Path, folder: Path) -> list[str]:
 
 def test_all_asked_for_configs_are_there() -> None:
     found = {name.removeprefix("davis/") for name in packaged_configs() if name.startswith("davis/")}
-    assert found == {*CONFIGS, "youtube_vos"}
+    assert found == {*CONFIGS, "moca", "youtube_vos"}
 
 
 @pytest.mark.parametrize("name", CONFIGS)

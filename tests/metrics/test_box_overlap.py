@@ -12,6 +12,7 @@ from torch import Tensor
 
 from staticdropout.errors import BatchError, OptionError, UnknownNameError
 from staticdropout.metrics import BoxRule, box_iou, invert_background, predicted_box, scale_box
+from staticdropout.metrics.box_overlap import mask_box
 
 RULES: tuple[BoxRule, ...] = ("largest", "mass")
 
@@ -143,3 +144,11 @@ def test_bad_input_is_refused() -> None:
         predicted_box(torch.tensor([[0, 3, 200]], dtype=torch.uint8))
     with pytest.raises(BatchError, match="x, y, width and height"):
         box_iou(torch.ones(3), torch.ones(4))
+
+
+def test_the_box_of_a_true_mask_holds_all_of_it_and_is_unknown_without_one() -> None:
+    mask = torch.zeros(20, 30, dtype=torch.uint8)
+    mask[3, 4] = mask[15, 25] = 1
+    assert mask_box(mask).tolist() == [4, 3, 22, 13]
+    assert mask_box(None).isnan().all()
+    assert mask_box(torch.zeros(4, 4)).isnan().all()
