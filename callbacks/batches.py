@@ -129,10 +129,10 @@ class VideoInputs:
             video = _named(batch, VIDEO_NAMES, lambda part: isinstance(part, Tensor) and part.ndim == 5)
         if isinstance(video, Tensor) and video.ndim == 5:
             return video
-        raise BatchError(
-            f"No video in the batch: it holds {describe(batch)}, expected one 5-D tensor. "
-            "Name its entry with inputs=VideoInputs(video=...)."
-        )
+        hint = "Name its entry with inputs=VideoInputs(video=...)."
+        if isinstance(batch, Mapping) and "flow" in batch:
+            hint += " For images with flow give BiasMonitor triplets=FlowTriplets()."
+        raise BatchError(f"No video in the batch: it holds {describe(batch)}, expected one 5-D tensor. {hint}")
 
     def labels(self, batch: Any) -> Tensor:
         """Class labels ``(B,)`` of a batch.

@@ -30,9 +30,8 @@ ADAM = partial(torch.optim.Adam, lr=3e-3)
 
 
 def camouflage(root: Path, **options: Any) -> CamouflageDataModule:
-    return CamouflageDataModule(
-        str(root), **({"num_workers": 0, "height": 64, "width": 96, "size": (64, 96)} | options)
-    )
+    small: dict[str, Any] = {"num_workers": 0, "height": 64, "width": 96, "size": (64, 96)}
+    return CamouflageDataModule(str(root), **small, **options)
 
 
 def overlap(module: VideoObjectSegmenter, batch: dict[str, Any]) -> float:
