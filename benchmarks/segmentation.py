@@ -22,6 +22,8 @@ The columns:
 Both sides give masks of the official size. In inference the official RTNet also computes the masks of the motion
 stream, which ours gives in training.
 
+The number of threads is that of PyTorch; set OMP_NUM_THREADS for another.
+
 Run: ``python benchmarks/segmentation.py --official DIR``, where DIR holds checkouts of tfzhou/MATNet,
 MSiam/MATNet_FusionCrossConStudy, OliverRensu/RTNet and YorkUCVIL/Static-Dynamic-Interpretability, or some of them.
 """
@@ -51,6 +53,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from staticdropout.models import create_model
 
+KINDS = ("inference", "training")
 WIDE, SQUARE = (384, 672), (473, 473)
 MATNET, STUDY, RTNET = "MATNet", "MATNet_FusionCrossConStudy", "RTNet"
 FUSIONSEG = "Static-Dynamic-Interpretability"
@@ -90,7 +93,6 @@ class Task(NamedTuple):
     sides: Sequence[str]  # the folder of official code, or "" for ours
     repeats: int  # 0: measure memory instead
     device: str
-    threads: int
     memory_gb: float
 
 
@@ -168,8 +170,8 @@ def measure_time(task: Task) -> dict[str, Any]:
             run()
         gmacs.append(round(counter.get_total_flops() / 2e9, 2))
     seconds: list[list[float]] = [[] for _ in passes]
-    for _ in range(task.repeats):
-        for run, times in zip(passes, seconds, strict=True):
+    for turn in range(task.repeats):
+        for run, times in list(zip(passes, seconds, strict=True))[:: 1 if turn % 2 == 0 else -1]:
             start = time.perf_counter()
             run()
             times.append(time.perf_counter() - start)
@@ -216,48 +218,38 @@ def measure(task: Task, official: str) -> dict[str, Any]:
     beside = bool(official and network.repository and (Path(official) / network.repository).is_dir())
     sides = ["", official] if beside else [""]
     peaks = [in_own_process(task._replace(sides=[side], repeats=0))["mb"] for side in sides]
-    timed = [side for side, peak in zip(sides, peaks, strict=True) if peak is not None]
-    found = in_own_process(task._replace(sides=timed)) if timed else {"seconds": [], "gmacs": []}
-    seconds, gmacs = (dict(zip(timed, found[key], strict=True)) for key in ("seconds", "gmacs"))
-    medians = {side: statistics.median(times) for side, times in seconds.items()}
-    ratios = [o / t for o, t in zip(seconds.get("", []), seconds.get(official, []), strict=False)] if beside else []
+    fitting = [side for side, peak in zip(sides, peaks, strict=True) if peak is not None]
+    found = in_own_process(task._replace(sides=fitting)) if fitting else {"seconds": [], "gmacs": []}
+    medians = [round(statistics.median(times), 4) for times in found["seconds"]]
+    figures = dict(zip(fitting, zip(medians, found["gmacs"], strict=True), strict=True))
+    columns = [
+        dict(zip(("seconds", "gmacs"), figures.get(side, ("", "")), strict=True))
+        | {"peak_mb": f"over {task.memory_gb:g} GB" if peak is None else peak}
+        for side, peak in zip(sides, peaks, strict=True)
+    ]
+    ours, theirs = columns if beside else (columns[0], dict.fromkeys(columns[0], ""))
+    ratios = [o / t for o, t in zip(*found["seconds"], strict=True)] if len(fitting) == 2 else []
     with torch.device("meta"):
         parameters = sum(p.numel() for p in create_model(task.model, **network.options).parameters())
     masks = 2 if network.frames == 2 or task.kind == "training" else 1
-    shown = [f"over {task.memory_gb * 1e3:.0f}" if peak is None else peak for peak in peaks]
-    both = beside and None not in peaks
-    row = {
-        "network": task.model,
-        "kind": task.kind,
-        "size": "x".join(map(str, task.size)),
-        "masks": masks,
-        "seconds": round(medians[""], 4) if "" in medians else "",
-        "seconds_a_mask": round(medians[""] / masks, 4) if "" in medians else "",
-        "gmacs": gmacs.get("", ""),
-        "peak_mb": shown[0],
-        "parameters": parameters,
-        "checkpoint_parameters": network.checkpoint,
-        "official": network.repository if beside else "",
-        "official_seconds": round(medians[official], 4) if beside and official in medians else "",
-        "ratio": round(statistics.median(ratios), 4) if ratios else "",
-        "lowest": round(min(ratios), 4) if ratios else "",
-        "highest": round(max(ratios), 4) if ratios else "",
-        "official_gmacs": gmacs.get(official, "") if beside else "",
-        "official_peak_mb": shown[1] if beside else "",
-        "peak_ratio": round(peaks[0] / peaks[1], 4) if both else "",
-    }
-    print(", ".join(f"{key} {value}" for key, value in row.items()), flush=True)
+    row = {"network": task.model, "kind": task.kind, "size": "x".join(map(str, task.size)), "masks": masks, **ours}
+    row |= {"seconds_a_mask": round(medians[0] / masks, 4) if ours["seconds"] else "", "parameters": parameters}
+    row |= {"checkpoint_parameters": network.checkpoint, "official": network.repository if beside else ""}
+    row |= {f"official_{key}": value for key, value in theirs.items()}
+    for key, pick in (("ratio", statistics.median), ("lowest", min), ("highest", max)):
+        row[key] = round(pick(ratios), 4) if ratios else ""
+    row["peak_ratio"] = round(peaks[0] / peaks[1], 4) if ratios else ""
+    print(*(f"{key} {row[key]}" for key in ("network", "kind", "size", "seconds", "ratio", "peak_ratio")), flush=True)
     return row
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
-    parser.add_argument("--kinds", nargs="+", choices=["inference", "training"], default=["inference", "training"])
+    parser.add_argument("--models", nargs="+", choices=NETWORKS, default=list(NETWORKS))
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
     parser.add_argument("--size", nargs=2, type=int, metavar=("HEIGHT", "WIDTH"), help="instead of the official ones")
     parser.add_argument("--official", default="", metavar="DIR", help="folder of checkouts of the official code")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--memory-gb", type=float, default=20.0, help="what a process may hold")
     parser.add_argument("--output", type=Path, default=RESULTS / "segmentation.csv")
@@ -265,21 +257,20 @@ def main() -> None:
     options = parser.parse_args()
     if options.task:
         task = Task(*json.loads(options.task))
-        torch.set_num_threads(task.threads)
         print(json.dumps(measure_time(task) if task.repeats else measure_memory(task)))
         return
-    settings = (options.repeats, options.device, options.threads, options.memory_gb)
-    torch.set_num_threads(options.threads)
     rows = [
-        measure(Task(model, kind, tuple(size), [], *settings), options.official)
+        measure(
+            Task(model, kind, size, [], options.repeats, options.device, options.memory_gb),
+            options.official,
+        )
         for kind in options.kinds
         for model in options.models
         for size in ([options.size] if options.size else NETWORKS[model].sizes)
     ]
     precision = "float32, TF32 convolutions" if options.device.startswith("cuda") else "float32"
-    report(
-        rows, environment(options.device, precision=precision, layout="NCHW", repeats=options.repeats), options.output
-    )
+    about = environment(options.device, precision=precision, layout="NCHW", repeats=options.repeats)
+    report(rows, about, options.output)
 
 
 if __name__ == "__main__":

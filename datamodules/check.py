@@ -14,8 +14,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..errors import DatasetNotFoundError, VideoReadError
 from .findings import Finding, as_they_are, print_findings, progress_bar, write_findings
+from .loaders import default_num_workers
 from .readers import open_video, resolve_reader
-from .ssv2 import default_num_workers
 from .ssv2_annotations import SPLITS, Split, find_annotation, find_videos, read_class_names, read_split
 from .video_dataset import Entry
 

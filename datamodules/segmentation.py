@@ -8,7 +8,6 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-import torch
 from lightning import LightningDataModule
 from numpy.typing import NDArray
 from torch.utils.data import ConcatDataset, DataLoader
@@ -19,10 +18,10 @@ from .flow import FileFormat
 from .flow_preparation import prepare_flow
 from .frame_files import OnSizeMismatch
 from .layouts import OnProblem, list_sequences, list_splits, refuse, refuse_missing_frames
+from .loaders import default_num_workers, make_loader
 from .segmentation_dataset import SegmentationDataset, collate_frames
 from .segmentation_sources import SegmentationSource
 from .segmentation_transforms import SegmentationEvalTransform, SegmentationTrainTransform
-from .ssv2 import default_num_workers
 
 __all__ = ("VideoSegmentationDataModule",)
 
@@ -230,18 +229,7 @@ class VideoSegmentationDataModule(LightningDataModule):
         dataset: ConcatDataset[dict[str, Any]] = ConcatDataset(self._datasets[role])
         training = role == "train"
         batch_size = self.batch_size if training else self.eval_batch_size
-        world_size = self.trainer.world_size if self.trainer is not None else 1
-        return DataLoader(
-            dataset,
-            batch_size=batch_size,
-            shuffle=training,
-            # batches of one size keep ranks in step; a split smaller than a batch would leave nothing to train on
-            drop_last=training and len(dataset) >= batch_size * world_size,
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
-            pin_memory=torch.cuda.is_available(),
-            collate_fn=collate_frames,
-        )
+        return make_loader(dataset, len(dataset), batch_size, training, self.num_workers, collate_frames, self.trainer)
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Augmented frames with masks of the training split and of ``more``, shuffled."""

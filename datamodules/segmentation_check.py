@@ -20,8 +20,8 @@ from .flow import find_flow, flow_folder, read_flow_picture
 from .frame_files import wrong_size
 from .frame_selection import FrameRef, usable_positions
 from .layouts import LayoutProblem, detect_layout, list_sequences, list_splits
+from .loaders import default_num_workers
 from .pictures import read_mask_values, read_picture
-from .ssv2 import default_num_workers
 
 __all__ = ("PROBLEMS", "SegmentationCheck", "check_segmentation", "run_segmentation_check")
 

@@ -3,28 +3,21 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from ..errors import AnnotationError
+from .loaders import default_num_workers, make_loader
 from .readers import resolve_reader
 from .sampling import Sampling
 from .ssv2_annotations import Split, find_annotation, find_videos, read_class_names, read_split
 from .transforms import EvalTransform, TrainTransform
 from .video_dataset import VideoCollate, VideoDataset
 
-__all__ = ("SSv2DataModule", "default_num_workers")
-
-
-def default_num_workers() -> int:
-    """Worker processes when the user does not say: one for each CPU core this process may use, at most 8."""
-    affinity = getattr(os, "sched_getaffinity", None)  # not on macOS and Windows
-    return min(8, len(affinity(0)) if affinity is not None else os.cpu_count() or 1)
+__all__ = ("SSv2DataModule",)
 
 
 class SSv2DataModule(LightningDataModule):
@@ -168,18 +161,8 @@ class SSv2DataModule(LightningDataModule):
     def _loader(self, role: str) -> DataLoader[dict[str, Any]]:
         dataset, training = self._datasets[role], role == "train"
         batch_size = self.batch_size if training else self.eval_batch_size
-        world_size = self.trainer.world_size if self.trainer is not None else 1
-        return DataLoader(
-            dataset,
-            batch_size=batch_size,
-            shuffle=training,
-            # batches of one size keep ranks in step; a split smaller than a batch would leave nothing to train on
-            drop_last=training and len(dataset) >= batch_size * world_size,
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
-            pin_memory=torch.cuda.is_available(),
-            collate_fn=VideoCollate(dataset.item_shape),
-        )
+        collate = VideoCollate(dataset.item_shape)
+        return make_loader(dataset, len(dataset), batch_size, training, self.num_workers, collate, self.trainer)
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Random clips of the training split, shuffled."""

@@ -18,6 +18,7 @@ from ..errors import BatchError, OptionError, UnknownNameError
 from ..metrics import CamouflageScores, SegmentationScores
 from ..metrics.box_overlap import mask_box
 from ..models import create_model, load_checkpoint, model_info
+from ..models.segmentation import ResNetBackbone
 from ..perturbations.flow_colours import Encoding, turn_flow_colours
 from .recipe import OptimizerCallable, RecipeModule, SchedulerCallable
 from .segmentation_loss import SegmentationLoss
@@ -49,6 +50,8 @@ class VideoObjectSegmenter(RecipeModule):
         model_args: further arguments of the named model, e.g. ``{backbone: resnet50}``.
         checkpoint: official or own checkpoint to start from; read without running anything in it. For MATNet also the
             folder with ``encoder_<n>.pt`` and ``decoder_<n>.pt``.
+        pretrained: start the backbones of a training from ImageNet weights: true lets timm download them, a path names
+            a file with them. Weights of a checkpoint come before them.
         boundary_weight: weight of each boundary output in the loss; 0.2 in MATNet's recipe.
         ssim_weight: weight of 1 - SSIM of each mask; 1 in RTNet's recipe.
         iou_weight: weight of 1 - soft IoU of each mask; 1 in RTNet's recipe.
@@ -88,6 +91,7 @@ class VideoObjectSegmenter(RecipeModule):
         model: str | nn.Module = "matnet",
         model_args: dict[str, Any] | None = None,
         checkpoint: str | None = None,
+        pretrained: bool | str = False,
         boundary_weight: float = 0.2,
         ssim_weight: float = 0.0,
         iou_weight: float = 0.0,
@@ -124,6 +128,8 @@ class VideoObjectSegmenter(RecipeModule):
             self.model, self.clip_frames = model, 1
         if checkpoint is not None:
             load_checkpoint(self.model, checkpoint)
+        self._backbone_weights = pretrained if checkpoint is None else False
+        self.register_load_state_dict_post_hook(_keep_loaded_weights)  # type: ignore[no-untyped-call]
         self.loss = SegmentationLoss(boundary_weight, ssim_weight, iou_weight, boundary_radius)
         self.flip_average, self.turn_flow = flip_average, turn_flow
         self.flow_encoding: Encoding = flow_encoding
@@ -149,6 +155,18 @@ class VideoObjectSegmenter(RecipeModule):
     def configure_callbacks(self) -> list[Callback]:
         """Print the results by sequence."""
         return [SegmentationReport()]
+
+    def setup(self, stage: str) -> None:
+        """Load the backbones' weights before a training; not for a validation, whose weights come from elsewhere."""
+        weights, resumed = self._backbone_weights, self.trainer.ckpt_path is not None
+        if stage != "fit" or not weights or resumed:
+            return
+        self._backbone_weights = False  # a second training goes on from the first
+        backbones = [part for part in self.model.modules() if isinstance(part, ResNetBackbone)]
+        if not backbones:
+            raise OptionError(f"pretrained is for the networks of this package, not for {type(self.model).__name__}.")
+        for backbone in backbones:
+            backbone.load_pretrained(None if weights is True else weights)
 
     def train(self, mode: bool = True) -> VideoObjectSegmenter:
         """Set the mode; BatchNorm stays in evaluation without ``batch_statistics``."""
@@ -278,6 +296,12 @@ class VideoObjectSegmenter(RecipeModule):
         scores.reset()
         if self.result is not None:
             self.log_dict({f"{stage}/{name}": value for name, value in self.result.scalars().items()})
+
+
+def _keep_loaded_weights(module: nn.Module, incompatible: Any) -> None:
+    """Weights that somebody has loaded are not replaced by those of ImageNet."""
+    assert isinstance(module, VideoObjectSegmenter)  # noqa: S101 - the hook is its own
+    module._backbone_weights = False
 
 
 def _boxes(batch: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor]:

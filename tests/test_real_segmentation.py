@@ -43,6 +43,7 @@ def options(folder: Path, flow: Path, **more: object) -> list[str]:
         "data.num_workers": 0,
         "data.limit": 2,
         "model.init_args.model_args": SMALL,
+        "model.init_args.pretrained": "false",
         "trainer.accelerator": "cpu",
         "trainer.devices": 1,
         "trainer.max_epochs": 1,

@@ -49,6 +49,7 @@ def shrunken(name: str, davis: Path, folder: Path) -> list[str]:
         "data.batch_size": 2,
         "data.num_workers": 0,
         "model.init_args.model_args": f"{{{PARTS.get(name, f'{NARROW}, width: 8, boundary_width: 4')}}}",
+        "model.init_args.pretrained": "false",
         "trainer.accelerator": "cpu",
         "trainer.devices": 1,
         "trainer.max_epochs": 1,

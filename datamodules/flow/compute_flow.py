@@ -19,8 +19,8 @@ from tqdm.auto import tqdm
 
 from ...errors import DatasetNotFoundError, OptionError, UnknownNameError, VideoReadError
 from ...perturbations.flow_colours import Encoding
+from ..loaders import default_num_workers
 from ..readers.base import as_read_error
-from ..ssv2 import default_num_workers
 from .base import FlowEstimator
 from .estimators import ESTIMATORS, get_estimator, list_estimators
 from .flo import write_flo

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Two-stream networks for video object segmentation: MATNet and its variants, FusionSeg, and the parts they share."""
 
+from .backbones import ResNetBackbone
 from .cross_connections import CONNECTIONS, make_connection
 from .fusion import FUSIONS, make_fusion
 from .fusionseg import FusionSeg
@@ -14,6 +15,7 @@ __all__ = (
     "FusionSeg",
     "MATNet",
     "RTNet",
+    "ResNetBackbone",
     "StageFeatures",
     "TwoStreamEncoder",
     "make_connection",

@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import timm
+from timm.models import adapt_input_conv
 from timm.models.resnet import ResNet
 from torch import Tensor, nn
 
-from ...errors import OptionError
+from ...errors import CheckpointError, CheckpointMismatchError, OptionError
+from ..checkpoints import read_checkpoint
 
 __all__ = ("ResNetBackbone",)
 
@@ -56,10 +60,9 @@ class ResNetBackbone(nn.Module):
         )
         if timm.models.model_entrypoint(name).__module__ != ResNet.__module__:
             raise not_plain
+        self._make = partial(timm.create_model, name, in_chans=in_channels, output_stride=output_stride, **options)
         try:
-            network = timm.create_model(
-                name, pretrained=pretrained, in_chans=in_channels, output_stride=output_stride, **options
-            )
+            network = self._make(pretrained=pretrained)
         except TypeError as error:
             raise OptionError(f"{name} cannot be built by timm with the options {options}: {error}.") from error
         if not isinstance(network, ResNet) or not isinstance(network.conv1, nn.Conv2d):
@@ -70,6 +73,47 @@ class ResNetBackbone(nn.Module):
         channels: list[Any] = [info["num_chs"] for info in network.feature_info[1:]]
         self.channels: tuple[int, ...] = tuple(channels)
         """Channels after each of the four stages."""
+
+    def load_pretrained(self, weights: str | Path | None = None) -> None:
+        """Start from ImageNet weights: timm's, downloaded once, or a file in timm's or torchvision's naming.
+
+        A convolution for more than three input channels repeats the weights for three, scaled, as timm does.
+
+        Args:
+            weights: the file; it is read without running anything in it.
+
+        Raises:
+            CheckpointError: the weights cannot be had, or do not fit; the message says what to do instead.
+
+        Example:
+            >>> import tempfile, torch
+            >>> backbone = ResNetBackbone("resnet18", in_channels=6)
+            >>> with tempfile.NamedTemporaryFile() as file:
+            ...     torch.save(timm.create_model("resnet18").state_dict(), file.name)
+            ...     backbone.load_pretrained(file.name)
+        """
+        own = self.state_dict()
+        if weights is None:
+            try:
+                found = self._make(pretrained=True).state_dict()
+            except Exception as error:  # whatever the hub's library raises without a network
+                reason = str(error).partition("\n")[0] or "no message"
+                raise CheckpointError(
+                    f"timm could not load its weights of {self._make.args[0]} ({type(error).__name__}: {reason}). Give a "
+                    "file of weights (--model.pretrained FILE) or a checkpoint (--model.checkpoint FILE), or start from "
+                    "random weights (--model.pretrained false)."
+                ) from error
+        else:
+            found = dict(read_checkpoint(weights))
+            if "conv1.weight" in found:
+                found["conv1.weight"] = adapt_input_conv(self.conv1.in_channels, found["conv1.weight"])
+        wrong = [name for name in own if name not in found or found[name].shape != own[name].shape]
+        if wrong:
+            raise CheckpointMismatchError(
+                f"The weights {str(weights or 'of timm')!r} do not fit {self._make.args[0]}: {len(wrong)} of {len(own)} "
+                f"tensors are missing or differ in shape, first {wrong[0]}. Choose weights of the same network."
+            )
+        self.load_state_dict({name: found[name] for name in own})
 
     def stem(self, x: Tensor) -> Tensor:
         """Map ``(B, in_channels, H, W)`` to ``(B, 64, H / 4, W / 4)``."""

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import csv
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 from lightning.pytorch import seed_everything
 from segmentation_toys import HEIGHT, WIDTH, MovingSquares, TwoStreams, squares
@@ -17,6 +19,7 @@ from toys import make_trainer
 
 from staticdropout.errors import BatchError, CheckpointError, OptionError, UnknownNameError
 from staticdropout.lightning_modules import VideoClassifier, VideoObjectSegmenter
+from staticdropout.models.segmentation import ResNetBackbone
 from staticdropout.perturbations.flow_colours import flow_to_colour
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -232,3 +235,53 @@ def test_wrong_options_batches_and_models_are_refused_in_a_sentence(tmp_path: Pa
 def test_a_segmentation_network_is_refused_as_a_classifier() -> None:
     with pytest.raises(OptionError, match="VideoObjectSegmenter"):
         VideoClassifier("matnet")
+
+
+@pytest.fixture
+def imagenet(tmp_path: Path) -> Path:
+    """A file with weights of a narrow ResNet-18 that differ from any initialisation."""
+    network = timm.create_model("resnet18", channels=(8, 16, 32, 64))
+    weights = {name: torch.full_like(value, 0.01) for name, value in network.state_dict().items()}
+    torch.save(weights, tmp_path / "imagenet.pth")
+    return tmp_path / "imagenet.pth"
+
+
+def small_batches() -> torch.utils.data.DataLoader[Any]:
+    return squares(batch_size=2, sequences=1, frames=2)
+
+
+def test_a_training_starts_from_given_backbone_weights_and_a_second_one_goes_on(tmp_path: Path, imagenet: Path) -> None:
+    module = VideoObjectSegmenter("matnet", SMALL, pretrained=str(imagenet), optimizer=partial(torch.optim.SGD, lr=0.0))
+    convolution = module.model.get_submodule("encoder.motion.layer1.0.conv1")
+    assert isinstance(convolution, nn.Conv2d)
+    make_trainer(tmp_path).validate(module, small_batches(), verbose=False)
+    assert not (convolution.weight == 0.01).all(), "a validation takes the weights that are there"
+    make_trainer(tmp_path, max_epochs=1).fit(module, small_batches())
+    assert (convolution.weight == 0.01).all()
+    with torch.no_grad():
+        convolution.weight.fill_(0.5)
+    make_trainer(tmp_path, max_epochs=1).fit(module, small_batches())
+    assert (convolution.weight == 0.5).all()
+
+
+def test_loaded_weights_come_before_those_of_imagenet(tmp_path: Path, imagenet: Path) -> None:
+    module = VideoObjectSegmenter("matnet", SMALL, pretrained=str(imagenet), optimizer=partial(torch.optim.SGD, lr=0.0))
+    other = VideoObjectSegmenter("matnet", SMALL)
+    module.load_state_dict(other.state_dict())
+    make_trainer(tmp_path, max_epochs=1).fit(module, small_batches())
+    assert torch.equal(
+        module.model.get_parameter("encoder.motion.conv1.weight"),
+        other.model.get_parameter("encoder.motion.conv1.weight"),
+    )
+
+
+def test_without_a_network_the_error_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = VideoObjectSegmenter("matnet", SMALL, pretrained=True)
+
+    def offline(*args: Any, **kwargs: Any) -> None:
+        raise OSError("We couldn't connect to the hub")
+
+    for backbone in (part for part in module.model.modules() if isinstance(part, ResNetBackbone)):
+        monkeypatch.setattr(backbone, "_make", partial(offline, "resnet18"))
+    with pytest.raises(CheckpointError, match=r"resnet18 \(OSError: We couldn't connect.*--model\.pretrained false"):
+        make_trainer(tmp_path).fit(module, small_batches())

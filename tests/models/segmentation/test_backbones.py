@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import timm
 import torch
 
-from staticdropout.errors import OptionError
+from staticdropout.errors import CheckpointMismatchError, OptionError
 from staticdropout.models.segmentation.backbones import ResNetBackbone
 
 NARROW: dict[str, Any] = {"channels": (8, 16, 32, 64)}
@@ -74,3 +75,17 @@ def test_a_network_of_another_kind_is_refused(name: str, message: str) -> None:
 def test_an_option_that_timm_does_not_know_is_named() -> None:
     with pytest.raises(OptionError, match=r"resnet18 cannot be built by timm with the options.*'widht': 8"):
         ResNetBackbone("resnet18", widht=8)
+
+
+def test_six_channels_repeat_the_weights_for_three_and_wrong_files_are_named(tmp_path: Path) -> None:
+    three = timm.create_model("resnet18", channels=(8, 16, 32, 64))
+    torch.save(three.state_dict(), tmp_path / "three.pth")
+    backbone = ResNetBackbone("resnet18", in_channels=6, channels=(8, 16, 32, 64))
+    backbone.load_pretrained(tmp_path / "three.pth")
+    expected = three.get_parameter("conv1.weight").repeat(1, 2, 1, 1) / 2
+    torch.testing.assert_close(backbone.conv1.weight, expected)
+    torch.testing.assert_close(
+        backbone.get_parameter("layer4.1.conv2.weight"), three.get_parameter("layer4.1.conv2.weight")
+    )
+    with pytest.raises(CheckpointMismatchError, match=r"do not fit resnet34: \d+ of \d+ tensors"):
+        ResNetBackbone("resnet34").load_pretrained(tmp_path / "three.pth")
