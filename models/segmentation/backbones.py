@@ -99,9 +99,9 @@ class ResNetBackbone(nn.Module):
             except Exception as error:  # whatever the hub's library raises without a network
                 reason = str(error).partition("\n")[0] or "no message"
                 raise CheckpointError(
-                    f"timm could not load its weights of {self._make.args[0]} ({type(error).__name__}: {reason}). Give a "
-                    "file of weights (--model.pretrained FILE) or a checkpoint (--model.checkpoint FILE), or start from "
-                    "random weights (--model.pretrained false)."
+                    f"timm could not load its weights of {self._make.args[0]} ({type(error).__name__}: {reason}). Give "
+                    "a file of weights (--model.pretrained FILE) or a checkpoint (--model.checkpoint FILE), or start "
+                    "from random weights (--model.pretrained false)."
                 ) from error
         else:
             found = dict(read_checkpoint(weights))
@@ -110,8 +110,9 @@ class ResNetBackbone(nn.Module):
         wrong = [name for name in own if name not in found or found[name].shape != own[name].shape]
         if wrong:
             raise CheckpointMismatchError(
-                f"The weights {str(weights or 'of timm')!r} do not fit {self._make.args[0]}: {len(wrong)} of {len(own)} "
-                f"tensors are missing or differ in shape, first {wrong[0]}. Choose weights of the same network."
+                f"The weights {str(weights or 'of timm')!r} do not fit {self._make.args[0]}: {len(wrong)} of "
+                f"{len(own)} tensors are missing or differ in shape, first {wrong[0]}. Choose weights of the same "
+                "network."
             )
         self.load_state_dict({name: found[name] for name in own})
 
