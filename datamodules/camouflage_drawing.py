@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
@@ -11,27 +10,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import OptionError, UnknownNameError
+from .camouflage_textures import Array, Texture, draw_look, draw_salient_look, join, over, paint, ramp
 
 __all__ = ("KINDS", "DrawnSequence", "Kind", "check_drawing", "draw_sequence")
 
 Kind = Literal["camouflaged", "salient"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 _MIN_SIDE = 48  # pixels; in smaller pictures the texture is too coarse for the object
-
 _SIDE = 96  # the shorter side, in pixels, for which the lengths below are stated; they grow with the picture
-_WAVELENGTHS = (5.0, 9.0, 16.0)  # of the bands of a texture, in pixels, and their weights
-_WEIGHTS = (0.5, 0.6, 0.6)
 _RADII = (0.14, 0.24)  # smallest and largest mean radius of an object, as shares of the shorter side
 _PAN = (0.4, 1.0)  # speed of the background, in pixels a frame
 _SPEED = 3.0  # largest speed of the object
 _LEAD = 1.1  # by how much the object is faster than the background at least
 _SWAY = 10.0  # how far the background moves, to either side, before it turns
-_BLEND = 0.75  # half width of the seam of a camouflaged object, in wavelengths of a band
 _EDGE = 0.7  # half width of a visible edge, in pixels at every size
 _CLEARANCE = 4.0  # smallest distance of distractor and object
 _TRIES = 100  # to find places for both
-
-Array = NDArray[np.float64]
 
 
 class DrawnSequence(NamedTuple):
@@ -40,14 +34,6 @@ class DrawnSequence(NamedTuple):
     frames: NDArray[np.uint8]
     masks: NDArray[np.uint8]
     flow: NDArray[np.float32]
-
-
-class _Look(NamedTuple):
-    """A noise process: mean colour, how the three independent noises mix into RGB, and the weights of the bands."""
-
-    colour: Array
-    mixing: Array
-    weights: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -77,82 +63,10 @@ class _Blob:
         return float(self._outline(np.linspace(0, 2 * np.pi, 360))[0].max())
 
 
-class _Texture:
-    """A sample of a stationary Gaussian noise on a torus, in bands, kept as a spectrum.
-
-    Moving it multiplies the spectrum by phases: unlike interpolation this leaves it equally sharp at every fraction of
-    a pixel, so that sharpness does not tell apart what moves in different ways.
-    """
-
-    def __init__(self, size: tuple[int, int], scale: float, rng: np.random.Generator) -> None:
-        # larger than the picture, so that nothing leaves on one side and enters on the other at once
-        height, width = (32 * math.ceil((side + _WAVELENGTHS[-1] * scale) / 32) for side in size)
-        self._fy, self._fx = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None]
-        frequency = np.hypot(self._fy, self._fx)
-        frequency[0, 0] = 1e-9
-        noise = np.fft.rfft2(rng.standard_normal((len(_WAVELENGTHS), 3, height, width)))
-        bands = np.array(_WAVELENGTHS)[:, None, None] * scale
-        rings = np.exp(-(np.log2(frequency * bands) ** 2) / (2 * 0.35**2)) * (frequency < 0.45)
-        # a column of the half spectrum stands for two of the whole one
-        power = (np.where((self._fx > 0) & (self._fx < 0.5), 2.0, 1.0) * rings**2).sum(axis=(1, 2)) / (height * width)
-        self._spectrum = noise * (rings / np.sqrt(power)[:, None, None])[:, None]
-        self._size, self._torus = size, (height, width)
-
-    def at(self, x: float, y: float) -> Array:
-        """Bands of variance 1, (bands, 3, H, W), of the texture moved by (x, y) pixels."""
-        phases = np.exp(-2j * np.pi * (self._fx * x + self._fy * y))
-        return np.fft.irfft2(self._spectrum * phases, s=self._torus)[..., : self._size[0], : self._size[1]]
-
-
 def _blob(scale: float, rng: np.random.Generator) -> _Blob:
     radius = _SIDE * scale * _RADII[0] * (_RADII[1] / _RADII[0]) ** rng.uniform()
     amplitudes = rng.uniform(-1, 1, 4) * (0.18, 0.12, 0.07, 0.04)
     return _Blob(radius, amplitudes, rng.uniform(0, 2 * np.pi, 4))
-
-
-def _look(rng: np.random.Generator) -> _Look:
-    """A greyish colour of middle brightness, so that hardly a pixel leaves the range of 8 bits."""
-    colour = rng.uniform(100, 150) + rng.uniform(-18, 18, 3)
-    mixing = np.column_stack([np.full(3, 30.0), *(rng.uniform(3, 8) * _hue(rng) for _ in range(2))])
-    return _Look(colour, mixing, _WEIGHTS)
-
-
-def _hue(rng: np.random.Generator) -> Array:
-    """A direction of unit length in the plane of equal brightness (the mean of R, G and B)."""
-    angle = rng.uniform(0, 2 * np.pi)
-    return np.asarray(np.cos(angle + np.array([0, 2, 4]) * np.pi / 3) * math.sqrt(2 / 3))
-
-
-def _salient(other: _Look, rng: np.random.Generator) -> _Look:
-    """A look far from another one: a saturated colour, darker or brighter, with a faint coarse texture."""
-    step = rng.uniform(40, 55) * rng.choice((-1, 1))
-    colour = other.colour.mean() + step + rng.uniform(70, 85) * _hue(rng)
-    return _Look(np.clip(colour, 20, 235), other.mixing * 0.5, (0.2, 0.4, 0.9))
-
-
-def _paint(look: _Look, bands: Array) -> Array:
-    """RGB floats (H, W, 3) from bands of noise."""
-    noise = np.tensordot(np.array(look.weights), bands, axes=1)
-    return np.moveaxis(np.tensordot(look.mixing, noise, axes=1), 0, -1) + look.colour
-
-
-def _over(picture: Array, thing: Array, cover: Array) -> Array:
-    return np.asarray(picture * (1 - cover) + thing * cover)
-
-
-def _join(behind: Array, inside: Array, depth: Array, scale: float, radius: float) -> Array:
-    """Bands of two samples of one noise, joined where depth is 0 so that every band stays as it was in statistics."""
-    joined = np.empty_like(behind)
-    for number, wavelength in enumerate(_WAVELENGTHS):
-        angle = np.pi / 2 * _ramp(depth, min(_BLEND * wavelength * scale, 0.6 * radius))
-        joined[number] = np.sin(angle) * inside[number] + np.cos(angle) * behind[number]
-    return joined
-
-
-def _ramp(depth: Array, half_width: float) -> Array:
-    """0 outside, 1 inside, smooth over a seam of the given half width."""
-    share = np.clip(depth / (2 * half_width) + 0.5, 0, 1)
-    return np.asarray(share * share * (3 - 2 * share))
 
 
 def _walk(start: Array, low: Array, high: Array, speed: float, headings: Array) -> Array:
@@ -265,23 +179,23 @@ def draw_sequence(
         if plan.clearance >= _CLEARANCE * scale:
             break
         plan = max(plan, _plan(size, num_frames, scale, rng), key=lambda candidate: candidate.clearance)
-    look = _look(rng)
-    salient = _salient(look, rng)
-    ground, texture, other_texture = (_Texture(size, max(scale, 1.0), rng) for _ in range(3))
+    look = draw_look(rng)
+    salient = draw_salient_look(look, rng)
+    ground, texture, other_texture = (Texture(size, max(scale, 1.0), rng) for _ in range(3))
     y, x = np.mgrid[0:height, 0:width].astype(np.float64)
     frames = np.empty((num_frames, height, width, 3), np.uint8)
     masks = np.empty((num_frames, height, width), np.uint8)
     for number, (pan, centre, other) in enumerate(zip(plan.pan, plan.path, plan.other_path, strict=True)):
         depth = plan.blob.depth(x - centre[0], y - centre[1])
         behind, inside = ground.at(*pan), texture.at(*centre)
-        cover = _ramp(depth, _EDGE)[..., None]
+        cover = ramp(depth, _EDGE)[..., None]
         if kind == "camouflaged":
-            picture = _paint(look, _join(behind, inside, depth, max(scale, 1.0), plan.blob.radius))
+            picture = paint(look, join(behind, inside, depth, max(scale, 1.0), plan.blob.radius))
         else:
-            picture = _over(_paint(look, behind), _paint(salient, inside), cover)
+            picture = over(paint(look, behind), paint(salient, inside), cover)
         if distractor:
-            other_cover = _ramp(plan.other.depth(x - other[0], y - other[1]), _EDGE)[..., None]
-            picture = _over(picture, _paint(salient, other_texture.at(*other)), other_cover * (1 - cover))
+            other_cover = ramp(plan.other.depth(x - other[0], y - other[1]), _EDGE)[..., None]
+            picture = over(picture, paint(salient, other_texture.at(*other)), other_cover * (1 - cover))
         frames[number] = np.clip(picture, 0, 255).round()
         masks[number] = depth > 0
     steps, pan_steps = (np.diff(path, axis=0)[..., None, None] for path in (plan.path, plan.pan))

@@ -3,9 +3,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,13 +11,13 @@ import numpy as np
 from PIL import Image
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ..errors import DatasetExistsError, OptionError
+from ..errors import OptionError
 from .camouflage_drawing import KINDS, Kind, check_drawing, draw_sequence
-from .ssv2 import default_num_workers
+from .generated import write_generated
+from .loaders import default_num_workers
 
 __all__ = ("write_camouflage",)
 
-_SPEC = "camouflage.json"
 _VERSION = 1  # raise it when the pictures change, so that old folders are not taken for new ones
 _PICTURES, _MASKS, _LISTS = "JPEGImages/480p", "Annotations/480p", "ImageSets/480p"
 
@@ -77,12 +74,12 @@ def write_camouflage(
             function.
 
     Example:
+        >>> import tempfile
         >>> root = Path(tempfile.mkdtemp()) / "camouflage"
         >>> folder = write_camouflage(root, 2, 1, num_frames=2, height=48, width=48, progress=False)
         >>> sorted(path.name for path in (folder / "JPEGImages/480p").iterdir())
         ['camouflaged_000', 'camouflaged_001', 'salient_000']
     """
-    root = Path(root)
     if min(num_train, num_val) < 1:
         raise OptionError(f"num_train and num_val must be at least 1; got {num_train} and {num_val}.")
     if not 0 <= distractors <= 1:
@@ -100,8 +97,6 @@ def write_camouflage(
         "distractors": distractors,
         "seed": seed,
     }
-    if _is_there(root, spec, overwrite):
-        return root
     splits = {
         "train": _plan(num_train, distractors, (seed, 0), first=dict.fromkeys(KINDS, 0)),
         # numbered on from the training split: names are unique in the data set
@@ -109,60 +104,14 @@ def write_camouflage(
             num_val, distractors, (seed, 1), first={"camouflaged": -(-num_train // 2), "salient": num_train // 2}
         ),
     }
-    root.parent.mkdir(parents=True, exist_ok=True)
-    # beside its final place, so that the rename stays within one file system
-    folder = Path(tempfile.mkdtemp(prefix=f".{root.name}.", dir=root.parent))
-    try:
+
+    def write(folder: Path) -> None:
         _write_lists(folder, splits, num_frames)
         entries = [entry for split in splits.values() for entry in split]
         _write_sequences(folder, entries, num_frames, height, width, num_workers or default_num_workers(), progress)
-        (folder / _SPEC).write_text(json.dumps(spec, indent=1) + "\n", encoding="utf-8")
-        folder.chmod(0o755)  # mkdtemp makes it private
-        _put(folder, root, spec)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)  # gone already unless something went wrong
-    return root
 
-
-def _put(folder: Path, root: Path, spec: dict[str, Any]) -> None:
-    """Move the finished folder to its place; where another process was faster with the same, leave that."""
-    if _read_spec(root) == spec:
-        return
-    if root.exists():
-        shutil.rmtree(root)
-    try:
-        folder.rename(root)
-    except OSError:
-        if _read_spec(root) != spec:
-            raise
-
-
-def _read_spec(root: Path) -> dict[str, Any] | None:
-    """The parameters that the folder was written with; None where it is not one of ours."""
-    try:
-        spec = json.loads((root / _SPEC).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return spec if isinstance(spec, dict) else None
-
-
-def _is_there(root: Path, spec: dict[str, Any], overwrite: bool) -> bool:
-    """Whether the folder holds exactly this data set; DatasetExistsError where it holds what must not be replaced."""
-    if not root.exists() or (root.is_dir() and not any(root.iterdir())):
-        return False
-    old = _read_spec(root)
-    if old is None:
-        raise DatasetExistsError(
-            f"{str(root)!r} is not a folder of generated camouflaged objects. Choose another folder."
-        )
-    if old == spec or overwrite:
-        return old == spec
-    changed = ", ".join(
-        f"{key} {old.get(key)} instead of {value}" for key, value in spec.items() if old.get(key) != value
-    )
-    raise DatasetExistsError(
-        f"{str(root)!r} holds camouflaged objects with other parameters ({changed}). Choose another root "
-        "(--data.root), or replace them with overwrite=True (--data.overwrite true)."
+    return write_generated(
+        root, write, contents="camouflaged objects", spec_file="camouflage.json", spec=spec, overwrite=overwrite
     )
 
 

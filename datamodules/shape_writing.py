@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,14 +11,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ..errors import DatasetExistsError
+from .generated import write_generated
+from .loaders import default_num_workers
 from .shape_drawing import APPEARANCES, MOTIONS, Appearance, Motion, draw_clip
-from .ssv2 import default_num_workers
 from .vp9 import without_tag_warning, write_vp9
 
 __all__ = ("class_names", "write_moving_shapes")
 
-_SPEC = "moving_shapes.json"
 _VERSION = 1  # raise it when the pictures change, so that old folders are not taken for new ones
 
 
@@ -82,7 +79,6 @@ def write_moving_shapes(
         DatasetExistsError: the folder holds something else, and ``overwrite`` is off or it was not written by this
             function.
     """
-    root = Path(root)
     if not 2 <= num_classes <= len(MOTIONS):
         raise ValueError(f"num_classes must be 2 to {len(MOTIONS)}; got {num_classes}.")
     if not (0 <= correlation <= 1 and 0 <= val_correlation <= 1):
@@ -104,65 +100,19 @@ def write_moving_shapes(
         "val_correlation": val_correlation,
         "seed": seed,
     }
-    if _is_there(root, spec, overwrite):
-        return root
     splits = {
         "train": _plan(num_train, num_classes, correlation, (seed, 0), first=1),
         "validation": _plan(num_val, num_classes, val_correlation, (seed, 1), first=1 + num_train),
         "test": _plan(num_test, num_classes, val_correlation, (seed, 2), first=1 + num_train + num_val),
     }
-    root.parent.mkdir(parents=True, exist_ok=True)
-    # beside its final place, so that the rename stays within one file system
-    folder = Path(tempfile.mkdtemp(prefix=f".{root.name}.", dir=root.parent))
-    try:
+
+    def write(folder: Path) -> None:
         _write_annotations(folder, splits, num_classes)
         clips = [clip for split in splits.values() for clip in split]
         _write_videos(folder, clips, num_frames, height, width, num_workers or default_num_workers(), progress)
-        (folder / _SPEC).write_text(json.dumps(spec, indent=1) + "\n", encoding="utf-8")
-        folder.chmod(0o755)  # mkdtemp makes it private
-        _put(folder, root, spec)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)  # gone already unless something went wrong
-    return root
 
-
-def _put(folder: Path, root: Path, spec: dict[str, Any]) -> None:
-    """Move the finished folder to its place; where another process was faster with the same, leave that."""
-    if _same(root, spec):
-        return
-    if root.exists():
-        shutil.rmtree(root)
-    try:
-        folder.rename(root)
-    except OSError:
-        if not _same(root, spec):
-            raise
-
-
-def _same(root: Path, spec: dict[str, Any]) -> bool:
-    file = root / _SPEC
-    return file.is_file() and json.loads(file.read_text(encoding="utf-8")) == spec
-
-
-def _is_there(root: Path, spec: dict[str, Any], overwrite: bool) -> bool:
-    """Whether the folder holds exactly this data set; DatasetExistsError where it holds what must not be replaced."""
-    if not root.exists() or (root.is_dir() and not any(root.iterdir())):
-        return False
-    if not (root / _SPEC).is_file():
-        raise DatasetExistsError(
-            f"{str(root)!r} holds files that are not generated moving shapes. Choose another folder."
-        )
-    if _same(root, spec):
-        return True
-    if overwrite:
-        return False
-    old = json.loads((root / _SPEC).read_text(encoding="utf-8"))
-    changed = ", ".join(
-        f"{key} {old.get(key)} instead of {value}" for key, value in spec.items() if old.get(key) != value
-    )
-    raise DatasetExistsError(
-        f"{str(root)!r} holds moving shapes with other parameters ({changed}). Choose another root (--data.root), "
-        "or replace them with overwrite=True (--data.overwrite true)."
+    return write_generated(
+        root, write, contents="moving shapes", spec_file="moving_shapes.json", spec=spec, overwrite=overwrite
     )
 
 

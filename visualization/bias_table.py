@@ -32,9 +32,14 @@ def bias_table(measurement: Mapping[str, Mapping[str, float]], title: str = "", 
         A table of rich, one row a layer. A column tells the units without a score, if there are any.
     """
     table = Table(
-        title=title or None, caption=caption or None, title_justify="left", caption_justify="left", box=box.SIMPLE_HEAD
+        title=title or None,
+        caption=caption or None,
+        title_justify="left",
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
     )
-    table.add_column("layer", no_wrap=True)
+    table.add_column("layer", overflow="fold", min_width=12)  # the column that breaks first: numbers stay whole
     table.add_column("static\n%", justify="right", style="red", no_wrap=True)
     table.add_column("dynamic\n%", justify="right", style="blue", no_wrap=True)
     encodings = ("dynamic", "static", "joint", "residual")
