@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -81,7 +81,7 @@ class BiasMeasurement:
                 keys = self.inputs.keys(batch, size, trainer, self.num_seen)
                 triplet = self._video_triplet(video, keys[: len(order)])
             else:
-                triplet, rows = self.triplets(batch), size
+                rows, triplet = size, self._triplet(batch, size, trainer)
                 if not self.picture and hasattr(self.triplets, "picture"):
                     self.picture = {name: part.float().cpu() for name, part in self.triplets.picture(triplet).items()}
             with capture(module, self.layers, channel_dim=self.channel_dim, batch_size=rows) as run:
@@ -100,6 +100,14 @@ class BiasMeasurement:
             return len(self.inputs.find(batch))
         ids = self.inputs.ids(batch)
         return len(ids) if ids is not None else extract_batch_size(batch)
+
+    def _triplet(self, batch: Any, size: int, trainer: Trainer) -> Triplet:
+        """The triplet of what the model is called with."""
+        if not isinstance(self.triplets, FlowTriplets):
+            assert not isinstance(self.triplets, VideoTriplets)  # noqa: S101 - the caller's branch
+            return self.triplets(batch)
+        named = batch.get(self.triplets.id) if isinstance(batch, Mapping) else None
+        return self.triplets(batch, self.inputs.keys(batch, size, trainer, self.num_seen) if named is None else None)
 
     def _video_triplet(self, video: Tensor, keys: Sequence[str]) -> Triplet:
         assert isinstance(self.triplets, VideoTriplets)  # noqa: S101 - the caller's branch

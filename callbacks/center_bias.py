@@ -54,6 +54,11 @@ class CenterBias(Callback):
             raise OptionError(f"size={tuple(size)} must be two positive numbers, height and width.")
         self.size = (int(size[0]), int(size[1]))
         self.dirpath = dirpath
+        self._folder = Path()
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Settle the folder, on all ranks: they have to agree on it."""
+        self._folder = Path(self.dirpath or trainer.log_dir or trainer.default_root_dir)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw training and validation masks."""
@@ -90,11 +95,10 @@ class CenterBias(Callback):
         log_figure(trainer.loggers, "center_bias", figure, trainer.global_step)
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
-        folder = Path(self.dirpath or trainer.log_dir or trainer.default_root_dir)
         try:
-            write_whole(folder / "center_bias.png", figure_bytes(figure))
+            write_whole(self._folder / "center_bias.png", figure_bytes(figure))
         except OSError as error:
-            rank_zero_warn(f"center_bias.png could not be written to {folder}: {error}. Training goes on.")
+            rank_zero_warn(f"center_bias.png could not be written to {self._folder}: {error}. Training goes on.")
 
 
 def _datasets(loader: Any) -> list[Any]:

@@ -7,8 +7,10 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import torch
 from lightning.pytorch import LightningModule
 from timm.scheduler.scheduler import Scheduler as TimmScheduler
+from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
@@ -39,9 +41,16 @@ class RecipeModule(LightningModule):
         learning_rates: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
+        self.model: nn.Module
         self._optimizer, self._lr_scheduler = optimizer, lr_scheduler
         self.norm_weight_decay = norm_weight_decay
         self.learning_rates = dict(learning_rates or {})
+
+    @property
+    def model_dtype(self) -> torch.dtype:
+        """What the weights of ``self.model`` are kept in; with ``precision="bf16-true"`` it is not that of pixels."""
+        parameter = next(self.model.parameters(), None)
+        return torch.float32 if parameter is None else parameter.dtype
 
     def configure_optimizers(self) -> Any:
         """The optimizer over parameter groups, and its schedule."""

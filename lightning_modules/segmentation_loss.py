@@ -113,7 +113,10 @@ class SegmentationLoss(nn.Module):
         Raises:
             BatchError: if there is no mask output.
         """
-        mask = mask.flatten(0, -4).float()
+        with torch.autocast(mask.device.type, enabled=False):  # SSIM takes differences of nearly equal numbers
+            return self._sum(outputs, mask.flatten(0, -4).float(), negatives)
+
+    def _sum(self, outputs: Mapping[str, Tensor], mask: Tensor, negatives: Tensor | None) -> Tensor:
         weight = None if negatives is None else 1 + negatives.flatten(0, -4).float()
         contour: Tensor | None = None
         terms = []

@@ -84,7 +84,9 @@ class VideoClassifier(RecipeModule):
         std: Sequence[float] = (0.225, 0.225, 0.225),
     ) -> None:
         super().__init__(optimizer, lr_scheduler, norm_weight_decay)
-        self.save_hyperparameters(ignore=["model", "optimizer", "lr_scheduler"])
+        # what a checkpoint needs to be loaded again without the files that this module was made from
+        unsaved = ["checkpoint", "inflate", "inflate_weights", "optimizer", "lr_scheduler"]
+        self.save_hyperparameters(ignore=unsaved if isinstance(model, str) else [*unsaved, "model"])
         if isinstance(model, str):
             if model_info(model).task != "classification":
                 raise OptionError(
@@ -142,7 +144,7 @@ class VideoClassifier(RecipeModule):
 
     def forward(self, video: Tensor) -> Tensor:
         """Logits ``(B, num_classes)`` of videos ``(B, 3, T, H, W)`` with pixels in [0, 1]."""
-        logits: Tensor = self.model((video - self.mean) / self.std)
+        logits: Tensor = self.model(((video - self.mean) / self.std).to(self.model_dtype))
         return logits
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:

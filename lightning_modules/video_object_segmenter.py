@@ -16,11 +16,11 @@ from torch.optim import SGD, Optimizer
 from ..callbacks.segmentation_report import SegmentationReport
 from ..errors import BatchError, OptionError, UnknownNameError
 from ..metrics import CamouflageScores, SegmentationScores
-from ..metrics.box_overlap import mask_box
 from ..models import create_model, load_checkpoint, model_info
 from ..models.segmentation import ResNetBackbone
 from ..perturbations.flow_colours import Encoding, turn_flow_colours
 from .recipe import OptimizerCallable, RecipeModule, SchedulerCallable
+from .segmentation_evaluation import SegmentationEvaluation, mask_probabilities
 from .segmentation_loss import SegmentationLoss
 
 __all__ = ("VideoObjectSegmenter",)
@@ -62,6 +62,8 @@ class VideoObjectSegmenter(RecipeModule):
         box_rule: which region of a mask becomes the box on MoCA: ``"largest"`` (motiongrouping) or ``"mass"``, the
             largest sum of mask values (the study of the paper, which has a threshold of 0.2).
         flip_average: in evaluation, average the masks of the picture and of its mirror image, as MATNet does.
+        align_corners: how predictions are resized to the annotation's size; RTNet's code aligns corners.
+        stretch: stretch each prediction to [0, 1] before the threshold, as RTNet's released inference does.
         turn_flow: mirror the vectors of the flow with the picture. False keeps its colours, as the released code
             does; for official weights.
         flow_encoding: the colour code of the flow images, ``"middlebury"`` or ``"hsv"``; needed to turn them.
@@ -100,6 +102,8 @@ class VideoObjectSegmenter(RecipeModule):
         threshold: float | None = None,
         box_rule: Literal["largest", "mass"] = "mass",
         flip_average: bool = False,
+        align_corners: bool = False,
+        stretch: bool = False,
         turn_flow: bool = True,
         flow_encoding: Encoding = "middlebury",
         random_sizes: Sequence[tuple[int, int]] = (),
@@ -112,7 +116,9 @@ class VideoObjectSegmenter(RecipeModule):
         std: Sequence[float] = (0.229, 0.224, 0.225),
     ) -> None:
         super().__init__(optimizer, lr_scheduler, norm_weight_decay, learning_rates)
-        self.save_hyperparameters(ignore=["model", "optimizer", "lr_scheduler"])
+        # what a checkpoint needs to be loaded again without the files that this module was made from
+        unsaved = ["checkpoint", "pretrained", "optimizer", "lr_scheduler"]
+        self.save_hyperparameters(ignore=unsaved if isinstance(model, str) else [*unsaved, "model"])
         if scores not in ("davis", "moca"):
             raise UnknownNameError("kind of scores", scores, ("davis", "moca"))
         self.threshold = threshold if threshold is not None else {"davis": 0.5, "moca": 0.2}[scores]
@@ -121,27 +127,31 @@ class VideoObjectSegmenter(RecipeModule):
         if isinstance(model, str):
             if model_info(model).task != "segmentation":
                 raise OptionError(f"{model} is no segmentation network. `staticdropout models list` shows which are.")
-            self.model, self.clip_frames = create_model(model, **(model_args or {})), model_info(model).frames
+            self.model = create_model(model, **(model_args or {}))
+            self.clip_frames: int | None = model_info(model).frames
         else:
             if model_args:
                 raise OptionError("model_args are for models by name; build the module with them instead.")
-            self.model, self.clip_frames = model, 1
+            self.model, self.clip_frames = model, None
         if checkpoint is not None:
             load_checkpoint(self.model, checkpoint)
         self._backbone_weights = pretrained if checkpoint is None else False
         self.register_load_state_dict_post_hook(_keep_loaded_weights)  # type: ignore[no-untyped-call]
         self.loss = SegmentationLoss(boundary_weight, ssim_weight, iou_weight, boundary_radius)
         self.flip_average, self.turn_flow = flip_average, turn_flow
+        self.align_corners, self.stretch = align_corners, stretch
         self.flow_encoding: Encoding = flow_encoding
         self.random_sizes = [tuple(size) for size in random_sizes]
         self.batch_statistics = batch_statistics
         self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
-        self.scores = nn.ModuleDict(
+        self.evaluations = nn.ModuleDict(
             {
-                stage: CamouflageScores(box_rule=box_rule, threshold=self.threshold)
-                if scores == "moca"
-                else SegmentationScores(threshold=self.threshold)
+                stage: SegmentationEvaluation(
+                    CamouflageScores(box_rule=box_rule, threshold=self.threshold)
+                    if scores == "moca"
+                    else SegmentationScores(threshold=self.threshold)
+                )
                 for stage in ("val", "test")
             }
         )
@@ -157,7 +167,21 @@ class VideoObjectSegmenter(RecipeModule):
         return [SegmentationReport()]
 
     def setup(self, stage: str) -> None:
-        """Load the backbones' weights before a training; not for a validation, whose weights come from elsewhere."""
+        """Compare with the data module, and load the backbones' weights before a training.
+
+        A validation takes its weights from elsewhere.
+
+        Raises:
+            OptionError: if module and data module were told different things.
+        """
+        data = getattr(self.trainer, "datamodule", None)
+        for name in ("clip_frames", "flow_encoding", "turn_flow"):
+            mine, given = getattr(self, name), getattr(data, name, None)
+            if mine is not None and given is not None and mine != given:
+                raise OptionError(
+                    f"{name} is {mine!r} in the model and {given!r} in the data; both have to be the same. "
+                    f"Set --data.{name} {str(mine).lower()}, or another model or --model.{name}."
+                )
         weights, resumed = self._backbone_weights, self.trainer.ckpt_path is not None
         if stage != "fit" or not weights or resumed:
             return
@@ -192,7 +216,8 @@ class VideoObjectSegmenter(RecipeModule):
         """Foreground logits by name, of images and flow images with pixels in [0, 1]."""
         both_ways = flow.shape[-3] // self.mean.shape[-3]  # forward and backward flow, one behind the other
         mean, std = self.mean.repeat(both_ways, 1, 1), self.std.repeat(both_ways, 1, 1)
-        outputs: dict[str, Tensor] = self.model((image - self.mean) / self.std, (flow - mean) / std)
+        inputs = ((image - self.mean) / self.std, (flow - mean) / std)
+        outputs: dict[str, Tensor] = self.model(*(picture.to(self.model_dtype) for picture in inputs))
         return outputs
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
@@ -227,9 +252,9 @@ class VideoObjectSegmenter(RecipeModule):
 
     def example_inputs(self, frames: int = 1, size: int = 96) -> tuple[Tensor, Tensor]:
         """Random inputs of one clip, to list layers with."""
-        if self.clip_frames == 1:
-            return torch.rand(1, 3, size, size), torch.rand(1, 3, size, size)
-        return torch.rand(1, self.clip_frames, 3, size, size), torch.rand(1, self.clip_frames, 6, size, size)
+        if self.clip_frames == 2:
+            return torch.rand(1, 2, 3, size, size), torch.rand(1, 2, 6, size, size)
+        return torch.rand(1, 3, size, size), torch.rand(1, 3, size, size)
 
     def _resized(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """The inputs of a training batch, at a random size where several are given."""
@@ -248,75 +273,41 @@ class VideoObjectSegmenter(RecipeModule):
         outputs = dict(self(image, flow))
         if self.flip_average:
             mirrored = flow.flip(-1)
-            if self.turn_flow:
-                mirrored = turn_flow_colours(mirrored, self.flow_encoding, flip=True)
+            if self.turn_flow:  # forward and backward flow are pictures of their own
+                pictures = mirrored.unflatten(-3, (-1, 3))
+                mirrored = turn_flow_colours(pictures, self.flow_encoding, flip=True).flatten(-4, -3)
             other = self(image.flip(-1), mirrored)["mask"].flip(-1)
             mean = (outputs["mask"].sigmoid() + other.sigmoid()) / 2
             outputs["mask"] = mean.logit(eps=1e-6)
         return outputs
 
     def _probabilities(self, outputs: dict[str, Tensor], batch: dict[str, Any]) -> list[Tensor]:
-        probability = outputs["mask"].detach().float().sigmoid()
-        if probability.ndim == 5:  # of a clip the first frame is what its name stands for
-            probability = probability[:, 0]
-        sizes = [annotation.shape if annotation is not None else None for annotation in batch.get("annotation", [])]
-        sizes = sizes or [None] * len(probability)
-        return [
-            (
-                single
-                if size is None
-                else F.interpolate(single[None], tuple(size), mode="bilinear", align_corners=False)[0]
-            )[0]
-            for single, size in zip(probability, sizes, strict=True)
-        ]
+        annotations = batch.get("annotation") or [None] * len(outputs["mask"])
+        sizes = [None if annotation is None else annotation.shape for annotation in annotations]
+        return mask_probabilities(outputs["mask"], sizes, self.align_corners, self.stretch)
 
     def _evaluate(self, batch: dict[str, Any], stage: str) -> dict[str, Any]:
         outputs = self._logits(batch)
         probability = self._probabilities(outputs, batch)
-        annotations = batch.get("annotation")
-        labelled = annotations is None or all(annotation is not None for annotation in annotations)
-        if "mask" in batch and labelled:
-            loss = self.loss(outputs, batch["mask"])
-            self.log(f"{stage}/loss", loss, prog_bar=stage == "val", sync_dist=True, batch_size=len(probability))
-        scores = self.scores[stage]
-        place: dict[str, Any] = {name: batch.get(name) for name in ("sequence", "position", "num_frames")}
-        if isinstance(scores, CamouflageScores):
-            box, box_size, motion = _boxes(batch)
-            scores.update(probability, box, box_size, motion=motion, **place)
-        elif isinstance(scores, SegmentationScores) and annotations is not None:
-            scores.update(probability, annotations, **place)
+        self._evaluation(stage).update(outputs, probability, batch, self.loss)
         return {"id": batch["id"], "probability": probability}
 
+    def _evaluation(self, stage: str) -> SegmentationEvaluation:
+        evaluation = self.evaluations[stage]
+        assert isinstance(evaluation, SegmentationEvaluation)  # noqa: S101 - as they were made
+        return evaluation
+
     def _log_scores(self, stage: str) -> None:
-        scores = self.scores[stage]
-        assert isinstance(scores, CamouflageScores | SegmentationScores)  # noqa: S101 - as they were made
-        if self.trainer.world_size == 1 and not scores.update_called:
-            return  # under DDP every rank takes part in the merge
-        self.result = scores.compute()
-        scores.reset()
-        if self.result is not None:
-            self.log_dict({f"{stage}/{name}": value for name, value in self.result.scalars().items()})
+        result, numbers = self._evaluation(stage).compute(self.trainer.world_size)
+        self.result = None if self.trainer.sanity_checking else result
+        # all ranks have merged the same frames: the mean over ranks is the number itself
+        self.log_dict({f"{stage}/{name}": value for name, value in numbers.items()}, sync_dist=True)
 
 
 def _keep_loaded_weights(module: nn.Module, incompatible: Any) -> None:
     """Weights that somebody has loaded are not replaced by those of ImageNet."""
     assert isinstance(module, VideoObjectSegmenter)  # noqa: S101 - the hook is its own
     module._backbone_weights = False
-
-
-def _boxes(batch: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
-    """The true boxes of a batch, the sizes of the pictures they are in and the types of motion.
-
-    Raises:
-        BatchError: if the batch has neither boxes nor annotations.
-    """
-    if "box" in batch:
-        return batch["box"], batch["box_size"], batch["motion"]
-    if "annotation" not in batch:
-        raise BatchError(f"scores='moca' needs boxes or annotations in the batch, found {sorted(batch)}.")
-    sizes = [(1, 1) if mask is None else tuple(mask.shape) for mask in batch["annotation"]]
-    boxes = torch.stack([mask_box(mask) for mask in batch["annotation"]])
-    return boxes, torch.tensor(sizes), torch.full((len(sizes),), -1)
 
 
 def _resize(picture: Tensor, size: tuple[int, ...], mode: str) -> Tensor:

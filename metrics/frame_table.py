@@ -69,9 +69,11 @@ class FrameTable(Metric, ABC):
         self._add_no_rows()
 
     def _add_no_rows(self) -> None:
+        # Float64 numbers are kept as the int64 of the same bits: metrics move to the model's device, and an Apple GPU
+        # has no float64.
         # A rank without frames must still bring tensors of the right width and type to the merge.
         self.names.append(torch.empty(0, NAME_BYTES, dtype=torch.uint8, device=self.device))
-        self.numbers.append(torch.empty(0, 2 + self.num_values, dtype=torch.float64, device=self.device))
+        self.numbers.append(torch.empty(0, 2 + self.num_values, dtype=torch.int64, device=self.device))
 
     def add_rows(
         self,
@@ -93,11 +95,14 @@ class FrameTable(Metric, ABC):
         table = torch.tensor(values, dtype=torch.float64).reshape(len(values), self.num_values)
         rows = torch.cat([places.reshape(-1, 1), lengths.reshape(-1, 1), table], dim=1)
         self.names.append(_encode(sequence).to(self.device))
-        self.numbers.append(rows.to(self.device))
+        self.numbers.append(rows.view(torch.int64).to(self.device))
 
     def rows(self) -> list[FrameRow]:
         """Every frame once, sorted by sequence and position."""
-        names, numbers = dim_zero_cat(self.names).cpu().numpy(), dim_zero_cat(self.numbers).tolist()
+        names, numbers = (
+            dim_zero_cat(self.names).cpu().numpy(),
+            dim_zero_cat(self.numbers).cpu().view(torch.float64).tolist(),
+        )
         table: dict[tuple[str, int], FrameRow] = {}
         for letters, (position, num_frames, *values) in zip(names, numbers, strict=True):
             sequence = letters.tobytes().rstrip(b"\0").decode()

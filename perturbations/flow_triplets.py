@@ -79,13 +79,14 @@ class FlowTriplets(StyledTriplets):
         return f"{super().__repr__()[:-1]}, jitter={self.jitter!r})"
 
     @torch.no_grad()
-    def __call__(self, batch: Mapping[str, Any]) -> Triplet:
+    def __call__(self, batch: Mapping[str, Any], keys: Sequence[int | str] | None = None) -> Triplet:
         """Make the triplets of a batch.
 
         Args:
             batch: holds floating-point images (B, 3, H, W), RGB in [0, 1], and flow as
                 :class:`~staticdropout.perturbations.FlowJitter` takes it, (B, 3, H, W); or clips, images
                 (B, 2, 3, H, W) with flow (B, 2, 6, H, W). On any device.
+            keys: a name for each sample, the same at every measurement; by default those in the batch.
 
         Returns:
             Three tuples (image, flow), alike in shapes, dtypes and device. What members share is the same tensor.
@@ -96,7 +97,7 @@ class FlowTriplets(StyledTriplets):
         image, flow = self._entry(batch, self.image), self._entry(batch, self.flow)
         _check_shapes(image, flow)
         check_unit_range(image, "images")
-        names = key_names(batch.get(self.id), image.shape[0])
+        names = key_names(batch.get(self.id) if keys is None else keys, image.shape[0])
         jittered = self.jitter(flow, names)
         clips = image.unsqueeze(2) if image.ndim == 4 else image.transpose(1, 2)
         draws = [KeyedDraws(self.seed, name) for name in names]

@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import csv
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +119,32 @@ def test_validate_prints_scores_and_writes_masks_in_the_official_layout(
     assert len(list((folder / "overlays").rglob("*.jpg"))) == 8
     rows = list(csv.DictReader((folder / "val_sequences.csv").open()))
     assert [row["sequence"] for row in rows] == ["camouflaged_001", "salient_001", "mean"]
+
+
+def test_two_processes_train_and_score_as_one(davis: Path, tmp_path: Path) -> None:
+    arguments = shrunken("matnet", davis, tmp_path / "two")
+    both = ["--trainer.devices=2", "--trainer.strategy=ddp", "--data.num_workers=0"]
+    command = [sys.executable, "-m", "staticdropout"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+
+    def run(*words: str) -> None:
+        subprocess.run([*command, *words], check=True, timeout=200, env=environment, capture_output=True)
+
+    run("fit", *arguments, *both)
+    checkpoint = next((tmp_path / "two").rglob("last.ckpt"))
+    run("validate", *arguments, *both, f"--ckpt_path={checkpoint}")
+    alone = shrunken("matnet", davis, tmp_path / "one")
+    cli.run(["validate", *alone, f"--ckpt_path={checkpoint}"])
+
+    def results(folder: str) -> list[dict[str, str]]:
+        newest = max((tmp_path / folder).rglob("val_sequences.csv"), key=lambda path: path.stat().st_mtime)
+        return list(csv.DictReader(newest.open()))
+
+    for row, expected in zip(results("two"), results("one"), strict=True):
+        assert row["sequence"] == expected["sequence"]
+        for name in list(row)[1:]:
+            assert float(row[name]) == pytest.approx(float(expected[name]), abs=1e-6)
+    assert len(list((tmp_path / "two").rglob("masks/*/*.png"))) == 8
 
 
 def test_youtube_vos_joins_any_config(davis: Path, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from staticdropout.callbacks import BiasMonitor, VideoInputs, bias_monitor
 from staticdropout.callbacks.bias_measurement import BiasMeasurement
 from staticdropout.errors import BatchError, LayerNotFoundError
 from staticdropout.models import capture
-from staticdropout.perturbations import Triplet, VideoTriplets
+from staticdropout.perturbations import FlowTriplets, Triplet, VideoTriplets
 
 LAYERS = ["backbone.layer*", "backbone.fc[input]"]
 NAMES = ["backbone.layer1", "backbone.layer2", "backbone.fc[input]"]
@@ -296,6 +296,31 @@ def test_normalised_pixels_without_mean_and_std_are_reported(tmp_path: Path) -> 
     data = loader_of([{"video": sample["video"] * 4 - 2, "label": 0} for sample in (Clips()[i] for i in range(8))], 4)
     with pytest.raises(BatchError, match=r"mean=\.\.\., std=\.\.\."):
         make_trainer(tmp_path, [monitor()]).validate(_seeded(), data, verbose=False)
+
+
+def test_pictures_without_names_get_draws_of_their_own_in_every_batch(tmp_path: Path) -> None:
+    class Watching(LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.image, self.flow = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 3)
+            self.seen: list[Tensor] = []
+
+        def forward(self, image: Tensor, flow: Tensor) -> Tensor:
+            self.seen.append(flow)
+            fused: Tensor = self.image(image) + self.flow(flow)
+            return fused
+
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            return None
+
+    one = {"image": torch.rand(3, 16, 16), "flow": torch.rand(3, 16, 16)}
+    module = Watching()
+    watching = monitor(layers=["image", "flow"], triplets=FlowTriplets(), figures=False)
+    make_trainer(tmp_path, [watching]).validate(module, loader_of([one] * 4, 1), verbose=False)
+    jittered = module.seen[1::3]
+    assert len(jittered) == 4
+    assert not torch.equal(jittered[0], jittered[1])
+    assert not torch.equal(jittered[2], jittered[3])
 
 
 def test_models_of_several_inputs_take_a_triplet_function(tmp_path: Path) -> None:

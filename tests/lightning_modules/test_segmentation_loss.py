@@ -99,3 +99,17 @@ def test_outputs_without_a_mask_and_negative_weights_are_refused() -> None:
         SegmentationLoss()({"logits": torch.zeros(1, 1, 2, 2)}, torch.zeros(1, 1, 2, 2))
     with pytest.raises(OptionError, match="iou_weight=-1 must not be negative"):
         SegmentationLoss(iou_weight=-1)
+
+
+def test_under_mixed_precision_the_loss_is_the_same_as_without() -> None:
+    torch.manual_seed(0)
+    mask = random_mask(2, 1, 48, 48)
+    logits = (6 * (2 * mask - 1) + torch.randn(mask.shape)).requires_grad_()
+    loss = SegmentationLoss(ssim_weight=1.0, iou_weight=1.0)
+    exact = loss({"mask": logits}, mask)
+    (gradient,) = torch.autograd.grad(exact, logits)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = loss({"mask": logits}, mask)
+    (mixed_gradient,) = torch.autograd.grad(mixed, logits)
+    torch.testing.assert_close(mixed, exact)
+    torch.testing.assert_close(mixed_gradient, gradient)

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 import timm
 import torch
-from lightning.pytorch import seed_everything
-from segmentation_toys import HEIGHT, WIDTH, MovingSquares, TwoStreams, squares
+from lightning.pytorch import LightningDataModule, seed_everything
+from segmentation_toys import HEIGHT, WIDTH, MovingSquares, TwoStreams, collate, squares
 from torch import Tensor, nn
-from toys import make_trainer
+from toys import make_trainer, same_weights
 
 from staticdropout.errors import BatchError, CheckpointError, OptionError, UnknownNameError
 from staticdropout.lightning_modules import VideoClassifier, VideoObjectSegmenter
+from staticdropout.lightning_modules.segmentation_evaluation import mask_probabilities
 from staticdropout.models.segmentation import ResNetBackbone
 from staticdropout.perturbations.flow_colours import flow_to_colour
 
@@ -285,3 +286,110 @@ def test_without_a_network_the_error_says_what_to_do(tmp_path: Path, monkeypatch
         monkeypatch.setattr(backbone, "_make", partial(offline, "resnet18"))
     with pytest.raises(CheckpointError, match=r"resnet18 \(OSError: We couldn't connect.*--model\.pretrained false"):
         make_trainer(tmp_path).fit(module, small_batches())
+
+
+@pytest.mark.parametrize("turn", [True, False])
+def test_flip_averaging_takes_clips_of_two_frames(turn: bool) -> None:
+    seen: list[Tensor] = []
+
+    class Watch(nn.Module):
+        def forward(self, image: Tensor, flow: Tensor) -> dict[str, Tensor]:
+            seen.append(flow)
+            return {"mask": image[:, :, :1]}
+
+    forward = torch.zeros(1, 2, 2, 4, 6)
+    forward[:, :, 0, :, :2] = 3.0
+    flow = torch.cat([flow_to_colour(forward), flow_to_colour(-forward)], dim=2)
+    plain(Watch(), flip_average=True, turn_flow=turn)._logits({"image": torch.rand(1, 2, 3, 4, 6), "flow": flow})
+    sign = -1 if turn else 1
+    mirrored = torch.cat([flow_to_colour(sign * forward.flip(-1)), flow_to_colour(-sign * forward.flip(-1))], dim=2)
+    torch.testing.assert_close(seen[1], mirrored, atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "64-true"])
+def test_every_precision_trains_and_validates(tmp_path: Path, precision: str) -> None:
+    module = VideoObjectSegmenter(TwoStreams(), ssim_weight=1.0, iou_weight=1.0)
+    trainer = make_trainer(tmp_path, precision=precision, max_epochs=1)
+    trainer.fit(module, squares(), squares())
+    assert trainer.callback_metrics["train/loss"].isfinite()
+    assert 0 <= trainer.callback_metrics["val/J"] <= 100
+
+
+def test_the_sanity_check_leaves_no_result(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    module = VideoObjectSegmenter(TwoStreams())
+    trainer = make_trainer(tmp_path, max_steps=1, max_epochs=-1, num_sanity_val_steps=2, val_check_interval=3)
+    trainer.fit(module, squares(), squares())
+    assert module.result is None
+    assert "Last validation" not in capsys.readouterr().out
+
+
+def test_the_loss_of_a_validation_leaves_frames_without_annotation_out(tmp_path: Path) -> None:
+    class HalfLabelled(MovingSquares):
+        def __getitem__(self, index: int) -> dict[str, Any]:
+            item = super().__getitem__(index)
+            if index % 2:
+                item["mask"], item["annotation"] = torch.zeros_like(item["mask"]), None
+            return item
+
+    loader = torch.utils.data.DataLoader(HalfLabelled(), 4, collate_fn=collate)
+    (numbers,) = make_trainer(tmp_path).validate(plain(), loader, verbose=False)
+    (whole,) = make_trainer(tmp_path).validate(plain(), squares(), verbose=False)
+    assert numbers["val/loss"] == pytest.approx(whole["val/loss"], rel=0.2), "empty masks would cost far more"
+
+
+def test_rtnets_second_frame_does_not_count_in_the_loss_of_a_validation(tmp_path: Path) -> None:
+    class Pairs(MovingSquares):
+        def __getitem__(self, index: int) -> dict[str, Any]:
+            item = super().__getitem__(index)
+            image, flow, mask = item["image"], torch.cat([item["flow"]] * 2), item["mask"]
+            return item | {
+                "image": torch.stack([image] * 2),
+                "flow": torch.stack([flow] * 2),
+                "mask": torch.stack([mask, torch.zeros_like(mask)]),
+            }
+
+    loader = torch.utils.data.DataLoader(Pairs(), 4, collate_fn=collate)
+    (numbers,) = make_trainer(tmp_path).validate(plain(), loader, verbose=False)
+    (single,) = make_trainer(tmp_path).validate(plain(), squares(), verbose=False)
+    assert numbers["val/loss"] == pytest.approx(single["val/loss"])
+    assert numbers["val/J"] == pytest.approx(single["val/J"])
+
+
+@pytest.mark.parametrize(
+    ("option", "mine", "theirs"), [("flow_encoding", "middlebury", "hsv"), ("turn_flow", True, False)]
+)
+def test_a_data_module_that_was_told_something_else_is_refused(
+    tmp_path: Path, option: str, mine: Any, theirs: Any
+) -> None:
+    class Data(LightningDataModule):
+        def val_dataloader(self) -> Any:
+            return squares()
+
+    data = Data()
+    setattr(data, option, theirs)
+    with pytest.raises(OptionError, match=f"{option} is {mine!r} in the model and {theirs!r} in the data"):
+        make_trainer(tmp_path).validate(plain(**{option: mine}), datamodule=data)
+
+
+@pytest.mark.parametrize("name", ["matnet_nobar", "rtnet34"])
+def test_a_checkpoint_knows_its_network_and_needs_no_other_file(tmp_path: Path, name: str, imagenet: Path) -> None:
+    module = VideoObjectSegmenter(name, SMALL, pretrained=str(imagenet), threshold=0.4)
+    trainer = make_trainer(tmp_path)
+    trainer.strategy.connect(module)
+    trainer.save_checkpoint(tmp_path / "module.ckpt")
+    imagenet.unlink()
+    again = VideoObjectSegmenter.load_from_checkpoint(tmp_path / "module.ckpt")
+    assert type(again.model) is type(module.model)
+    assert again.threshold == 0.4
+    assert same_weights(again, module)
+
+
+def test_rtnets_way_to_the_annotations_size_is_an_option() -> None:
+    logits = torch.tensor([[[[-2.0, 2.0]]]])
+    (plain_map,) = mask_probabilities(logits, [(1, 4)])
+    (aligned,) = mask_probabilities(logits, [(1, 4)], align_corners=True)
+    (stretched,) = mask_probabilities(logits, [(1, 4)], align_corners=True, stretch=True)
+    low, high = torch.tensor([-2.0, 2.0]).sigmoid()
+    torch.testing.assert_close(aligned[0], torch.linspace(float(low), float(high), 4))
+    torch.testing.assert_close(stretched[0], torch.linspace(0, 1, 4))
+    assert not torch.allclose(plain_map, aligned)
