@@ -69,6 +69,7 @@ def check_data(
     reader: str = "decord",
     min_frames: int = 8,
     flow_dir: str | None = None,
+    gaps: list[int] = [1],  # noqa: B006 - jsonargparse shows the default; it is not changed
     workers: int | None = None,
     output: str | None = None,
 ) -> None:
@@ -81,7 +82,9 @@ def check_data(
         layout: ssv2, davis2016, davis2017, youtube_vos, tao_vos, imagenet_vid, moca, or auto to guess.
         reader: of videos: decord, torchcodec, pyav or frames.
         min_frames: a video with fewer frames is short.
-        flow_dir: folder of the flow of a segmentation data set; its own folder by default.
+        flow_dir: folder of the flow of a segmentation data set; missing flow is wrong only where this is given. By
+            default the data set's own folder.
+        gaps: the flow to look for: 1 for that to the next frame, -1 for that to the previous one; RTNet needs [1, -1].
         workers: number of processes; by default one a core.
         output: CSV file for all findings.
     """
@@ -90,7 +93,9 @@ def check_data(
     if layout == "ssv2":
         problems = datamodules.run_check(root, reader=reader, min_frames=min_frames, num_workers=workers, output=output)
     else:
-        problems = run_segmentation_check(root, layout, flow_dir=flow_dir, num_workers=workers, output=output)
+        problems = run_segmentation_check(
+            root, layout, flow_dir=flow_dir, gaps=gaps, num_workers=workers, output=output
+        )
     if problems:
         raise SystemExit(1)
 

@@ -29,7 +29,7 @@ class CamouflageDataModule(VideoSegmentationDataModule):
         data_seed: seed of the pictures.
         overwrite: replace camouflaged objects of other parameters in root, and the flow kept there; with a flow_dir
             elsewhere, remove the old flow yourself.
-        size: height and width of training pictures.
+        size: height and width of training pictures; one number: a square.
         batch_size: frames in a training batch, for each device.
         **kwargs: further arguments of VideoSegmentationDataModule.
 
@@ -53,7 +53,7 @@ class CamouflageDataModule(VideoSegmentationDataModule):
         distractors: float = 0.5,
         data_seed: int = 0,
         overwrite: bool = False,
-        size: tuple[int, int] = (96, 160),
+        size: int | tuple[int, int] = (96, 160),
         batch_size: int = 8,
         **kwargs: Any,
     ) -> None:

@@ -41,7 +41,7 @@ def print_findings(findings: Sequence[Finding], max_listed: int, console: Consol
         line = f"{finding.split} {finding.id}: {finding.problem} ({finding.reason}) {finding.path}"
         console.print(line, soft_wrap=True, markup=False, highlight=False)
     if len(findings) > max_listed:
-        console.print(f"… and {len(findings) - max_listed} more (see them all with output=findings.csv).")
+        console.print(f"… and {len(findings) - max_listed} more (see them all with --output findings.csv).")
 
 
 def write_findings(findings: Sequence[Finding], output: Path, console: Console) -> None:

@@ -12,20 +12,20 @@ from lightning import LightningDataModule
 from numpy.typing import NDArray
 from torch.utils.data import ConcatDataset, DataLoader
 
-from ..errors import OptionError, UnknownNameError
+from ..errors import UnknownNameError
 from ..perturbations.flow_colours import Encoding
 from .flow import FileFormat
 from .flow_preparation import prepare_flow
 from .frame_files import OnSizeMismatch
-from .layouts import OnProblem, list_sequences, list_splits, refuse, refuse_missing_frames
+from .layouts import list_sequences, refuse
 from .loaders import default_num_workers, make_loader
+from .option_checks import as_size, check_clip_frames, check_counts
 from .segmentation_dataset import SegmentationDataset, collate_frames
 from .segmentation_sources import SegmentationSource
+from .segmentation_splits import evaluation_split, roles_of
 from .segmentation_transforms import SegmentationEvalTransform, SegmentationTrainTransform
 
 __all__ = ("VideoSegmentationDataModule",)
-
-_ROLES = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("predict",)}
 
 
 class VideoSegmentationDataModule(LightningDataModule):
@@ -35,11 +35,11 @@ class VideoSegmentationDataModule(LightningDataModule):
     ``mask`` (B, 1, H, W) in {0, 1}; with ``id``, ``sequence``, ``position`` and ``num_frames``, in evaluation also
     ``annotation``: masks at their own size. With ``clip_frames=2`` two frames of a video, with forward and backward
     flow: (B, 2, 3, H, W), (B, 2, 6, H, W) and (B, 2, 1, H, W). See :class:`.SegmentationDataset`.
-
     Pixels stay uint8: the LightningModule converts and normalises them on the device.
 
     Flow that is not on the disk is computed before the first epoch, for the splits that are needed and with a progress
-    bar, and kept in ``flow_dir``. With ``flow="folder"`` nothing is computed and missing flow is an error.
+    bar, and kept in ``flow_dir``; frames and masks are looked at before. With ``flow="folder"`` nothing is computed and
+    missing flow is an error.
 
     ``test`` runs on the test split where it has masks (or boxes), otherwise on the validation split; ``predict`` on the
     test split where there is one.
@@ -53,8 +53,8 @@ class VideoSegmentationDataModule(LightningDataModule):
         flow_encoding: colours of the flow: middlebury (no motion is white) or hsv (no motion is black).
         max_flow: magnitude in pixels that gets the full colour; null: the largest of each picture.
         flow_format: what computed flow is kept as: png (colour pictures) or flo (pixels as floats).
-        size: height and width of training pictures.
-        eval_size: height and width in evaluation; null: size.
+        size: height and width of training pictures; one number: a square.
+        eval_size: height and width in evaluation; one number: a square; null: size.
         flip: probability of mirroring left and right in training.
         rotation: largest angle of the rotation in training, in degrees.
         scale: range of the zoom in training.
@@ -77,11 +77,16 @@ class VideoSegmentationDataModule(LightningDataModule):
         on_size_mismatch: what to do with a mask of another size than its frame: raise, or resize it.
         limit: use the first so many sequences of each split only; null: all.
 
+    Attributes:
+        flow_encoding: as given, as are the others; a LightningModule that mirrors flow has to know the same.
+        turn_flow: likewise.
+        clip_frames: frames of an item; 2 for networks that take pairs.
+
     Raises:
         DatasetNotFoundError: (from prepare_data and setup) the data set, its lists, or flow is not there.
         AnnotationError: (likewise) a list is in another format, a mask or frame is missing, a mask has another size.
         UnknownNameError: (likewise) there is no such layout, split or flow method.
-        OptionError: an option is out of range, or flow_dir cannot be written to.
+        OptionError: an option is out of range, or (from prepare_data) flow_dir cannot be written to.
 
     Example:
         >>> data = VideoSegmentationDataModule("/data/DAVIS", more=[{"root": "/data/YouTubeVOS", "every": 10}])
@@ -99,8 +104,8 @@ class VideoSegmentationDataModule(LightningDataModule):
         flow_encoding: Encoding = "middlebury",
         max_flow: float | None = None,
         flow_format: FileFormat = "png",
-        size: tuple[int, int] = (473, 473),
-        eval_size: tuple[int, int] | None = None,
+        size: int | tuple[int, int] = (473, 473),
+        eval_size: int | tuple[int, int] | None = None,
         flip: float = 0.5,
         rotation: float = 10.0,
         scale: tuple[float, float] = (0.75, 1.25),
@@ -122,19 +127,22 @@ class VideoSegmentationDataModule(LightningDataModule):
         limit: int | None = None,
     ) -> None:
         super().__init__()
+        size = as_size("size", size)
+        eval_size = None if eval_size is None else as_size("eval_size", eval_size)
+        check_clip_frames(clip_frames)
+        check_counts(batch_size=batch_size, max_offset=max_offset, eval_max_offset=eval_max_offset)
+        check_counts(optional=True, eval_batch_size=eval_batch_size, limit=limit)
         self._main = SegmentationSource(root, layout, train_split, every, flow_dir, negatives_dir)
         self._more = [SegmentationSource.of(source) for source in more or ()]
         # plain values only, so that checkpoints can be read without running code from them
         more = [asdict(source) for source in self._more]
         # into checkpoints, not to the logger: Lightning refuses to log a name that the model uses with another value
         self.save_hyperparameters(logger=False)
-        if min(size) < 1 or min(eval_size or size) < 1:
-            raise OptionError(f"size and eval_size are (height, width) in pixels; got {size} and {eval_size}.")
         self._train_transform = SegmentationTrainTransform(
             size, flip, rotation, scale, turn_flow, flow_encoding, fixed_scale=max_flow is not None
         )
         self._eval_transform = SegmentationEvalTransform(eval_size or size)
-        self._val_split, self._chosen_test_split, self._limit = val_split, test_split, limit
+        self._val_split, self._test_split, self._limit = val_split, test_split, limit
         self._offsets = {True: max_offset, False: eval_max_offset}
         self._dataset_options: dict[str, Any] = {
             "clip_frames": clip_frames,
@@ -152,60 +160,53 @@ class VideoSegmentationDataModule(LightningDataModule):
         }
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size or batch_size
         self.num_workers = default_num_workers() if num_workers is None else num_workers
+        self.flow_encoding, self.turn_flow, self.clip_frames = flow_encoding, turn_flow, clip_frames
         self._datasets: dict[str, list[SegmentationDataset]] = {}
 
-    def _roles(self, stage: str | None) -> tuple[str, ...]:
-        return _ROLES[stage] if stage is not None else ("train", "val", "test", "predict")
-
     def prepare_data(self) -> None:
-        """Compute the missing flow of the splits that the Trainer is about to use (without a Trainer: of all)."""
+        """Compute the missing flow of the splits that the Trainer is about to use (without a Trainer: of all).
+
+        It may take hours, so what :meth:`setup` would refuse in lists, frames and masks is refused before.
+        """
         if self._flow_options["method"] == "folder":
             return
         running = self.trainer.state.fn if self.trainer is not None else None
-        for role in self._roles(running.value if running is not None else None):
+        datasets: list[SegmentationDataset] = []
+        for role in roles_of(running):
             try:
-                datasets = self._role_datasets(role, refuse_missing_frames)
+                datasets += self._role_datasets(role)
             except UnknownNameError:
                 if running is not None:
-                    raise
-                continue  # nobody has asked for this split yet
-            for dataset in datasets:
-                prepare_flow(dataset.needed_flow(), dataset.files.flow_dir, **self._flow_options)
+                    raise  # otherwise nobody has asked for this split yet
+        if running is None:  # nor for those without frames to use
+            datasets = [dataset for dataset in datasets if dataset.refs]
+        for dataset in datasets:
+            dataset.check_frames()
+        for dataset in datasets:
+            prepare_flow(dataset.needed_flow(), dataset.files.flow_dir, **self._flow_options)
 
     def setup(self, stage: str | None = None) -> None:
         """Read the lists that ``stage`` needs (``fit``, ``validate``, ``test``, ``predict``; None: all).
 
         Missing frames, masks and flow, and masks of another size than their frame, are found here and not in training.
         """
-        for role in self._roles(stage):
-            datasets = self._role_datasets(role, refuse)
+        for role in roles_of(stage):
+            datasets = self._role_datasets(role)
             for dataset in datasets:
                 dataset.check()
             self._datasets[role] = datasets
 
-    def _role_datasets(self, role: str, on_problem: OnProblem) -> list[SegmentationDataset]:
+    def _role_datasets(self, role: str) -> list[SegmentationDataset]:
         if role == "train":
             sources = [self._main, *self._more]
             negatives = any(source.negatives_dir is not None for source in sources)
-            return [self._dataset(source, source.split, on_problem, True, negatives) for source in sources]
-        split = self._val_split if role == "val" else self._test_split(needs_truth=role == "test")
-        return [self._dataset(self._main, split, on_problem, False, False)]
+            return [self._dataset(source, source.split, True, negatives) for source in sources]
+        split = evaluation_split(role, self._main, self._val_split, self._test_split)
+        return [self._dataset(self._main, split, False, False)]
 
-    def _test_split(self, needs_truth: bool) -> str:
-        """The split for testing, or that for validation where there is none or none with masks."""
-        chosen, root, layout = self._chosen_test_split, self._main.root, self._main.layout
-        if chosen is not None:
-            return chosen
-        split = next((name for name in list_splits(root, layout) if name.startswith("test")), None)
-        if split is None or (needs_truth and not _has_truth(root, layout, split)):
-            return self._val_split
-        return split
-
-    def _dataset(
-        self, source: SegmentationSource, split: str, on_problem: OnProblem, training: bool, negatives: bool
-    ) -> SegmentationDataset:
+    def _dataset(self, source: SegmentationSource, split: str, training: bool, negatives: bool) -> SegmentationDataset:
         return SegmentationDataset(
-            list_sequences(source.root, source.layout, split, on_problem)[: self._limit],
+            list_sequences(source.root, source.layout, split, refuse)[: self._limit],
             self._train_transform if training else self._eval_transform,
             source.flow_folder,
             training=training,
@@ -217,12 +218,12 @@ class VideoSegmentationDataModule(LightningDataModule):
         )
 
     def annotations(self, role: str = "train") -> Iterator[NDArray[np.uint8]]:
-        """Yield every mask of a split, uint8 (H, W) in {0, 1}, for statistics such as the centre bias.
+        """Yield the masks of a split, uint8 (H, W) in {0, 1}, see :meth:`.SegmentationDataset.annotations`.
 
         Args:
             role: ``train`` (with the data sets in ``more``), ``val``, ``test`` or ``predict``.
         """
-        for dataset in self._datasets.get(role) or self._role_datasets(role, refuse):
+        for dataset in self._datasets.get(role) or self._role_datasets(role):
             yield from dataset.annotations()
 
     def _loader(self, role: str) -> DataLoader[dict[str, Any]]:
@@ -246,9 +247,3 @@ class VideoSegmentationDataModule(LightningDataModule):
     def predict_dataloader(self) -> DataLoader[dict[str, Any]]:
         """The frames of the test split where there is one, otherwise of the validation split."""
         return self._loader("predict")
-
-
-def _has_truth(root: str, layout: str, split: str) -> bool:
-    """Whether the sequences of a split have boxes, or masks that are not of their first frame only."""
-    sequences = list_sequences(root, layout, split, refuse_missing_frames)
-    return all(video.boxes is not None or any(mask is not None for mask in video.masks[1:]) for video in sequences)

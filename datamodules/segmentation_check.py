@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..errors import AnnotationError, VideoReadError
 from .findings import Finding, as_they_are, print_findings, progress_bar, write_findings
-from .flow import find_flow, flow_folder, read_flow_picture
+from .flow import find_flow, flow_folder, frame_pairs, read_flow_picture
 from .frame_files import wrong_size
 from .frame_selection import FrameRef, usable_positions
 from .layouts import LayoutProblem, detect_layout, list_sequences, list_splits
@@ -38,22 +38,23 @@ class SegmentationCheck:
         layout: its layout.
         frames: number of frames of each split.
         masks: number of masks of each split.
+        without_flow: number of frames of each split whose flow is missing, where that is no problem, because training
+            computes it.
         findings: every problem, split by split.
-        flow_checked: whether there was any flow to look at.
     """
 
     root: Path
     layout: str
     frames: dict[str, int] = field(default_factory=dict)
     masks: dict[str, int] = field(default_factory=dict)
+    without_flow: dict[str, int] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
-    flow_checked: bool = False
 
 
 class _Frames(Dataset[list[tuple[int, str, str, str]]]):
     """Item i is the problems of frame i as (i, problem, reason, path): a data set, so that workers share the work."""
 
-    def __init__(self, refs: Sequence[FrameRef], flow_dir: Path | None, gaps: tuple[int, ...]) -> None:
+    def __init__(self, refs: Sequence[FrameRef], flow_dir: Path, gaps: tuple[int, ...]) -> None:
         self.refs, self.flow_dir, self.gaps = refs, flow_dir, gaps
 
     def __len__(self) -> int:
@@ -78,17 +79,16 @@ class _Frames(Dataset[list[tuple[int, str, str, str]]]):
                 odd = "" if indexed else _odd_values(values)
                 if odd:
                     found.append(("odd values", odd, ref.mask))
-        if self.flow_dir is not None:
-            found += self._flow_problems(ref, self.flow_dir)
+        found += self._flow_problems(ref)
         return [(index, problem, reason, str(path)) for problem, reason, path in found]
 
-    def _flow_problems(self, ref: FrameRef, flow_dir: Path) -> Iterator[tuple[str, str, Path]]:
+    def _flow_problems(self, ref: FrameRef) -> Iterator[tuple[str, str, Path]]:
         for gap in self.gaps:
             if ref.position not in usable_positions(ref.sequence, (gap,)):
                 continue
-            file = find_flow(flow_dir, ref.sequence.name, ref.frame.stem, gap)
+            file = find_flow(self.flow_dir, ref.sequence.name, ref.frame.stem, gap)
             if file is None:
-                yield "missing flow", f"no flow of gap {gap}", flow_folder(flow_dir, gap) / ref.sequence.name
+                yield "missing flow", f"no flow of gap {gap}", flow_folder(self.flow_dir, gap) / ref.sequence.name
                 continue
             try:
                 read_flow_picture(file)
@@ -125,7 +125,8 @@ def check_segmentation(
 
     Prints a table with a column for each split, and the first problems: sequences without masks, missing masks and
     frames (also jumps in the numbers), unreadable files, masks of another size than their frame, masks with odd
-    values, missing flow. Where there is no flow at all, that is no problem: training computes it.
+    values, unreadable flow. Missing flow is a problem where a folder of flow was given; otherwise it is counted and no
+    problem, because training computes it.
 
     Args:
         root: folder of the data set.
@@ -145,13 +146,13 @@ def check_segmentation(
         DatasetNotFoundError: the data set or its lists are not there.
         AnnotationError: a list or annotation is in another format.
         UnknownNameError: there is no such layout or split.
+        OptionError: a gap is 0.
     """
+    frame_pairs((), gaps)  # refuses a gap of 0
     console, root = console or Console(), Path(root)
     layout = detect_layout(root) if layout == "auto" else layout
     folder = Path(flow_dir) if flow_dir is not None else root
-    kept = [flow_folder(folder, gap, kind) for gap in gaps for kind in ("png", "flo")]
-    flow_checked = flow_dir is not None or any(path.is_dir() for path in kept)
-    result = SegmentationCheck(root, layout, flow_checked=flow_checked)
+    result = SegmentationCheck(root, layout)
     present = list_splits(root, layout)
     joined = {"trainval"} if {"train", "val"} <= set(present) else set()
     workers = default_num_workers() if num_workers is None else num_workers
@@ -171,15 +172,20 @@ def check_segmentation(
             refs = [FrameRef(video, position) for video in sequences for position in range(len(video))]
             result.frames[split] = len(refs)
             result.masks[split] = sum(ref.mask is not None for ref in refs)
-            frames = _Frames(refs, folder if flow_checked else None, tuple(gaps))
+            frames = _Frames(refs, folder, tuple(gaps))
             loader: DataLoader[Any] = DataLoader(
                 frames, batch_size=8, num_workers=min(workers, len(refs) // 16), collate_fn=as_they_are
             )
+            without_flow: set[int] = set()  # a frame may miss flow of both gaps
             task = bar.add_task(f"Checking {split}", total=len(refs))
             for items in loader:
                 bar.advance(task, len(items))
                 for index, problem, reason, path in (entry for item in items for entry in item):
-                    result.findings.append(Finding(split, refs[index].id, problem, reason, path))
+                    if problem == "missing flow" and flow_dir is None:
+                        without_flow.add(index)
+                    else:
+                        result.findings.append(Finding(split, refs[index].id, problem, reason, path))
+            result.without_flow[split] = len(without_flow)
     _print(result, max_listed, console)
     if output is not None:
         write_findings(result.findings, Path(output), console)
@@ -210,6 +216,9 @@ def _print(result: SegmentationCheck, max_listed: int, console: Console) -> None
         found = (counts[problem, split] for split in result.frames)
         table.add_row(problem, *(f"[red]{count}[/red]" if count else "0" for count in found))
     console.print(table)
-    if not result.flow_checked:
-        console.print("There is no flow yet: training computes it, or `staticdropout data flow`.")
+    without_flow = sum(result.without_flow.values())
+    if without_flow:
+        noun = "frame" if without_flow == 1 else "frames"
+        text = f"{without_flow} {noun} without flow; training computes it, or `staticdropout data flow`."
+        console.print(text, soft_wrap=True, markup=False, highlight=False)
     print_findings(result.findings, max_listed, console)

@@ -17,9 +17,11 @@ from ..errors import AnnotationError, OptionError
 from ..perturbations.flow_colours import Encoding
 from .frame_files import FrameFiles, OnSizeMismatch
 from .frame_selection import FrameRef, flow_runs, hashed_partner, partners, select_frames
+from .option_checks import check_clip_frames
 from .pictures import read_mask
 from .segmentation_transforms import SegmentationTransform
 from .sequences import VideoSequence
+from .threads import map_in_threads
 
 __all__ = ("SegmentationDataset", "collate_frames")
 
@@ -83,8 +85,7 @@ class SegmentationDataset(Dataset[dict[str, Any]]):
         pair_seed: int = 0,
     ) -> None:
         offset = (40 if training else 10) if max_offset is None else max_offset
-        if clip_frames not in (1, 2):
-            raise OptionError(f"clip_frames must be 1, or 2 for networks that take pairs of frames; got {clip_frames}.")
+        check_clip_frames(clip_frames)
         if min(every, offset) < 1:
             raise OptionError(f"every and max_offset must be at least 1; got {every} and {offset}.")
         if on_size_mismatch not in ("raise", "resize"):
@@ -154,9 +155,21 @@ class SegmentationDataset(Dataset[dict[str, Any]]):
         """Look whether all files are there and masks have the size of their frames, before training finds out.
 
         Raises:
+            DatasetNotFoundError: flow is missing.
+            AnnotationError: (and others) see :meth:`check_frames`, which comes first.
+        """
+        self.check_frames()
+        for ref in self._refs_with_partners():
+            for gap in self.files.gaps:
+                self.files.flow_file(ref, gap)
+
+    def check_frames(self) -> None:
+        """Look at all but the flow: whether there are frames to use, maps of negatives, and masks of the right size.
+
+        Raises:
             AnnotationError: there is no frame to use, or a mask has another size than its frame (unless it is to be
                 resized: then there is a warning).
-            DatasetNotFoundError: flow or a map of negatives is missing.
+            DatasetNotFoundError: a map of negatives is missing.
             VideoReadError: a picture cannot be opened.
         """
         if not self.refs:
@@ -167,23 +180,29 @@ class SegmentationDataset(Dataset[dict[str, Any]]):
                 f"{', and masks not on the last one only' if self.training else ''}."
             )
         refs = self._refs_with_partners()
-        for ref in refs:
-            for gap in self.files.gaps:
-                self.files.flow_file(ref, gap)
-            if self.files.negatives_dir is not None:
+        if self.files.negatives_dir is not None:
+            for ref in refs:
                 self.files.negatives_file(ref)
         wrong = [sentence for ref in refs if (sentence := self.files.has_wrong_size(ref))]
         if wrong and self.files.on_size_mismatch == "raise":
             raise AnnotationError(wrong[0])
         if wrong:
-            warnings.warn(f"{len(wrong)} masks are resized to their frames. The first: {wrong[0]}", stacklevel=2)
+            # at this line, whoever calls: then Python shows it once, though prepare_data and setup both look
+            warnings.warn(f"{len(wrong)} masks are resized to their frames. The first: {wrong[0]}", stacklevel=1)
 
     def annotations(self) -> Iterator[NDArray[np.uint8]]:
-        """Yield every mask of the sequences, uint8 (H, W) in {0, 1}, for statistics; sequence by sequence."""
-        for sequence in self.sequences:
-            for mask in sequence.masks:
-                if mask is not None:
-                    yield read_mask(mask, sequence.void)
+        """Yield the masks that the data set uses, uint8 (H, W) in {0, 1}, for statistics; sequence by sequence.
+
+        In training these are the masks of the selected frames, those that have flow and that ``every`` leaves; in
+        evaluation all masks there are, also those of frames without flow. A few threads read ahead.
+
+        Raises:
+            VideoReadError: a mask cannot be read.
+        """
+        all_refs = (FrameRef(video, position) for video in self.sequences for position in range(len(video)))
+        refs = self.refs if self.training else all_refs
+        masks = ((ref.mask, ref.sequence.void) for ref in refs if ref.mask is not None)
+        return map_in_threads(lambda mask: read_mask(*mask), masks)
 
 
 def collate_frames(items: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OptionError, did_you_mean
+from .option_checks import check_counts
 
 __all__ = ("SegmentationSource",)
 
@@ -25,6 +26,9 @@ class SegmentationSource:
         flow_dir: folder of the flow; null: root.
         negatives_dir: folder of maps of hard negatives; null: none.
 
+    Raises:
+        OptionError: ``every`` is not a whole number of at least 1.
+
     Example:
         >>> SegmentationSource.of({"root": "/data/YouTubeVOS", "every": 10}).flow_folder.as_posix()
         '/data/YouTubeVOS'
@@ -37,12 +41,16 @@ class SegmentationSource:
     flow_dir: str | None = None
     negatives_dir: str | None = None
 
+    def __post_init__(self) -> None:
+        """Check the number."""
+        check_counts(every=self.every)
+
     @classmethod
     def of(cls, source: SegmentationSource | Mapping[str, Any]) -> SegmentationSource:
         """Make a source of a dict with its attributes.
 
         Raises:
-            OptionError: the dict has no root, or a key that is no attribute.
+            OptionError: the dict has no root, a key that is no attribute, or a value that is not allowed.
         """
         if isinstance(source, SegmentationSource):
             return source

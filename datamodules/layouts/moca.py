@@ -3,9 +3,10 @@
 
 With boxes, as the evaluation of "Self-supervised Video Object Segmentation by Motion Grouping" has it: pictures in
 ``JPEGImages/<sequence>/00000.jpg`` and ``annotations.csv``, whose lines hold the picture's name, ``[2, x, y, w, h]``
-in pixels of 1280 x 720 and ``{'1': '0'}``, the type of motion. There are no splits and no masks, so it is for
-evaluation only. With masks: ``[{Train,Test}Dataset_per_sq/]<sequence>/{Imgs,GT}/00000.{jpg,png}``; the test split
-serves as validation. The numbers of the frames do not agree between the two.
+in pixels of 1280 x 720 and ``{'1': '0'}``, the type of motion; ``[]`` stands for a frame without box, ``{}`` for the
+motion of the frame before. There are no splits and no masks, so it is for evaluation only. With masks:
+``[{Train,Test}Dataset_per_sq/]<sequence>/{Imgs,GT}/00000.{jpg,png}``; the test split serves as validation. The numbers
+of the frames do not agree between the two.
 """
 
 from __future__ import annotations
@@ -56,10 +57,13 @@ def read_moca(root: Path, split: str, on_problem: OnProblem) -> list[VideoSequen
     return sequences
 
 
-def read_moca_boxes(file: Path) -> dict[str, dict[str, Box]]:
-    """Return the boxes of ``annotations.csv`` by sequence and frame stem, in the order of the file.
+def read_moca_boxes(file: Path) -> dict[str, dict[str, Box | None]]:
+    """Return the boxes of ``annotations.csv`` by sequence and frame stem, in the order of the pictures' names.
 
-    Comment lines (``#``) of the VIA annotation tool are passed over.
+    As in the evaluation (``MoCA_eval.py`` of charigyang/motiongrouping), ``[]`` in place of a box means that the frame
+    has none (None here), and ``{}`` in place of the type of motion repeats that of the sequence's previous box; there
+    it would also be that of another sequence, here the first box of a sequence has then no type (-1). Comment lines
+    (``#``) of the VIA annotation tool are passed over.
 
     Raises:
         AnnotationError: a line is in another format.
@@ -72,23 +76,28 @@ def read_moca_boxes(file: Path) -> dict[str, dict[str, Box]]:
         ...     read_moca_boxes(path)["crab"]["00000"].motion
         1
     """
-    boxes: dict[str, dict[str, Box]] = {}
+    boxes: dict[str, dict[str, Box | None]] = {}
+    last_motion: dict[str, int] = {}
     with file.open(encoding="utf-8", newline="") as lines:
-        for number, row in enumerate(csv.reader(lines), start=1):
+        for number, row in sorted(enumerate(csv.reader(lines), start=1), key=lambda line: line[1][1:2]):
             if not row or row[0].lstrip().startswith("#") or row[1:2] == ["file_list"]:
                 continue
             try:
-                path, coordinates = row[1].strip("/").split("/"), json.loads(row[2])
+                name, frame = row[1].strip("/").split("/")
+                coordinates = json.loads(row[2])
                 motion = ast.literal_eval(",".join(row[3:])) if len(row) > 3 else {}
-                name, frame = path
-                x, y, width, height = (float(value) for value in coordinates[1:])
-                boxes.setdefault(name, {})[Path(frame).stem] = Box(x, y, width, height, int(motion.get("1", -1)))
+                box = None
+                if coordinates != []:
+                    x, y, width, height = (float(value) for value in coordinates[1:])
+                    last_motion[name] = int(motion.get("1", last_motion.get(name, -1)))
+                    box = Box(x, y, width, height, last_motion[name])
+                boxes.setdefault(name, {})[Path(frame).stem] = box
             except (ValueError, TypeError, IndexError, AttributeError, SyntaxError) as error:
                 raise AnnotationError(
                     f"Line {number} of {str(file)!r} is not in a known format: found {','.join(row)!r:.120}, "
                     f"expected {_EXPECTED}."
                 ) from error
-    if not boxes:
+    if not last_motion:
         raise AnnotationError(f"{str(file)!r} holds no boxes: expected lines such as {_EXPECTED}.")
     return boxes
 
@@ -102,7 +111,7 @@ def _with_boxes(root: Path, on_problem: OnProblem) -> list[VideoSequence]:
         for stem in boxes:
             if stem not in frames:
                 message = (
-                    f"Frame {stem} of sequence {name!r} is missing: {str(file)!r} has a box for it, expected "
+                    f"Frame {stem} of sequence {name!r} is missing: {str(file)!r} lists it, expected "
                     f"{str(folder / f'{stem}.jpg')!r}. Prepare the frames as the boxes were (every third one, cropped)."
                 )
                 on_problem(LayoutProblem(name, stem, "missing frame", message, folder / f"{stem}.jpg"))

@@ -12,8 +12,9 @@ import pytest
 from rich.console import Console
 from sequences import HEIGHT, MAKERS, WIDTH, davis2016, square_mask, write_flow, write_picture
 
+from staticdropout.cli import main
 from staticdropout.datamodules import check_segmentation, list_sequences, run_segmentation_check
-from staticdropout.errors import AnnotationError, DatasetNotFoundError
+from staticdropout.errors import AnnotationError, DatasetNotFoundError, OptionError
 
 
 def quiet() -> Console:
@@ -40,7 +41,8 @@ def broken_root(tmp_path: Path) -> Path:
     values = np.zeros((HEIGHT, WIDTH), np.uint8)
     values[:10], values[10:20] = 3, 7
     write_picture(masks / "swan/00001.png", values)
-    (root / "FlowImages_gap1/swan/00002.png").unlink()
+    (root / "FlowImages_gap1/swan/00002.png").unlink()  # which training would compute
+    (root / "FlowImages_gap1/swan/00003.png").write_bytes(b"damaged")
     return root
 
 
@@ -51,7 +53,7 @@ FOUND = [
     ("train", "dog/00000", "unreadable"),
     ("train", "dog/00002", "other size"),
     ("val", "swan/00001", "odd values"),
-    ("val", "swan/00002", "missing flow"),
+    ("val", "swan/00003", "unreadable"),
 ]
 
 
@@ -61,7 +63,7 @@ def test_a_sound_data_set_has_no_problems(layout: str, tmp_path: Path) -> None:
     console = quiet()
     assert run_segmentation_check(root, num_workers=0, console=console) == 0
     assert layout in text(console)
-    assert "There is no flow yet" in text(console)
+    assert "frames without flow; training computes it, or `staticdropout data flow`." in text(console)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -74,7 +76,9 @@ def test_every_problem_is_found_and_told_apart(broken_root: Path, workers: int) 
     reasons = {f.problem: f.reason for f in result.findings}
     assert "65x48" in reasons["other size"]
     assert "0, 3, 7" in reasons["odd values"]
-    assert "swan/00002: missing flow" in text(console)
+    assert result.without_flow == {"train": 0, "val": 1}
+    assert "1 frame without flow; training computes it" in text(console)
+    assert "swan/00003: unreadable" in text(console)
     assert run_segmentation_check(broken_root, num_workers=0, console=quiet()) == len(FOUND)
 
 
@@ -86,7 +90,7 @@ def test_all_problems_go_into_the_csv_and_the_first_ones_onto_the_terminal(broke
     assert [(row["split"], row["id"], row["problem"], row["path"]) for row in rows] == [
         (f.split, f.id, f.problem, f.path) for f in result.findings
     ]
-    assert f"and {len(FOUND) - 2} more" in text(console)
+    assert f"and {len(FOUND) - 2} more (see them all with --output findings.csv)" in text(console)
 
 
 def test_one_split_can_be_checked_alone_and_joined_ones_are_not_read_twice(broken_root: Path) -> None:
@@ -105,6 +109,43 @@ def test_flow_is_looked_for_where_it_is_said_to_be(tmp_path: Path) -> None:
     (tmp_path / "flow/FlowImages_gap-1/dog/00001.png").write_bytes(b"damaged")
     result = check_segmentation(root, flow_dir=tmp_path / "flow", gaps=(1, -1), num_workers=0, console=quiet())
     assert [(f.id, f.problem) for f in result.findings] == [("dog/00001", "unreadable")]
+
+
+def test_missing_flow_is_a_problem_only_in_a_folder_that_was_given(tmp_path: Path) -> None:
+    root = davis2016(tmp_path / "DAVIS", number=4)
+    write_flow(root, list_sequences(root, split="val"))
+    console = quiet()
+    result = check_segmentation(root, gaps=(1, -1), num_workers=0, console=console)
+    assert result.findings == []
+    assert result.without_flow == {"train": 8, "val": 3}  # of swan all but the first lack backward flow
+    assert "11 frames without flow; training computes it, or `staticdropout data flow`." in text(console)
+    given = check_segmentation(root, flow_dir=root, gaps=(1, -1), num_workers=0, console=quiet())
+    assert Counter((f.split, f.problem) for f in given.findings) == {
+        ("train", "missing flow"): 12,
+        ("val", "missing flow"): 3,
+    }
+    assert given.without_flow == {"train": 0, "val": 0}
+    with pytest.raises(OptionError, match="other than 0"):
+        check_segmentation(root, gaps=(0,), num_workers=0, console=quiet())
+
+
+def test_the_command_checks_backward_flow_and_exits_with_1_where_something_is_wrong(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = davis2016(tmp_path / "DAVIS", number=3)
+    write_flow(root, [video for split in ("train", "val") for video in list_sequences(root, split=split)])
+
+    def command(*options: str) -> str:
+        main(["data", "check", str(root), "--workers", "0", *options])
+        return capsys.readouterr().out
+
+    assert "without flow" not in command()
+    assert "6 frames without flow" in command("--gaps", "[1, -1]")
+    command("--flow_dir", str(root))
+    with pytest.raises(SystemExit) as error:
+        command("--flow_dir", str(root), "--gaps", "[1, -1]")
+    assert error.value.code == 1
+    assert "no flow of gap -1" in capsys.readouterr().out
 
 
 def test_a_split_of_which_nothing_is_left_is_counted_not_raised(tmp_path: Path) -> None:

@@ -312,6 +312,22 @@ def test_annotations_are_all_masks_with_void_as_background(tmp_path: Path) -> No
     assert np.array_equal(found[4], square_mask(4))
 
 
+def test_annotations_in_training_are_those_of_the_frames_in_use(tmp_path: Path) -> None:
+    root = davis2016(tmp_path, number=12)
+    data = dataset(root, "train", training=True, every=3)
+    assert [ref.position for ref in data.refs] == [0, 3, 6, 9] * 2
+    found = list(data.annotations())
+    assert len(found) == 8
+    assert all(np.array_equal(mask, square_mask(ref.position)) for mask, ref in zip(found, data.refs, strict=True))
+    assert len(list(dataset(root, "train", every=3).annotations())) == 24
+
+
+def test_a_mask_that_cannot_be_read_is_named_by_annotations(root: Path) -> None:
+    (root / "Annotations/480p/swan/00003.png").write_bytes(b"damaged")
+    with pytest.raises(VideoReadError, match=r"swan/00003\.png"):
+        list(dataset(root).annotations())
+
+
 def test_collating_stacks_pixels_and_keeps_annotations_as_a_list(root: Path) -> None:
     data = dataset(root)
     batch = collate_frames([data[0], data[3]])

@@ -283,6 +283,34 @@ def test_a_line_of_boxes_in_another_format_is_named(row: str, tmp_path: Path) ->
         read_moca_boxes(file)
 
 
+def test_rows_of_moca_without_box_are_frames_without_box_and_empty_metadata_repeats_the_motion(tmp_path: Path) -> None:
+    root = moca_boxes(tmp_path)
+    box = '"[2,10,20,30,40]"'
+    rows = [
+        f"9,/moth/00000.jpg,{box},{{}}",
+        f"0,/crab/00000.jpg,{box},{{'1': '2'}}",
+        f"3,/crab/00003.jpg,{box},{{}}",
+        "2,/crab/00002.jpg,[],{'1': '1'}",  # out of order, and without box: its motion does not count
+        f"1,/crab/00001.jpg,{box},{{}}",
+        "4,/crab/00004.jpg,[],{}",
+    ]
+    (root / "annotations.csv").write_text("\n".join([",file_list,spatial_coordinates,metadata", *rows]))
+    crab, moth = list_sequences(root)
+    assert [box and box.motion for box in crab.boxes or ()] == [2, 2, None, 2, None]
+    assert crab.box(3) == Box(10, 20, 30, 40, 2)
+    assert [box and box.motion for box in moth.boxes or ()] == [-1, None, None, None, None]
+    (root / "JPEGImages/crab/00004.jpg").unlink()
+    with pytest.raises(AnnotationError, match=r"Frame 00004 of sequence 'crab' is missing.*lists it"):
+        list_sequences(root)
+
+
+def test_moca_with_no_box_at_all_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "annotations.csv"
+    file.write_text("0,/crab/00000.jpg,[],{}\n")
+    with pytest.raises(AnnotationError, match="holds no boxes"):
+        read_moca_boxes(file)
+
+
 def test_moca_masks_need_not_be_divided_into_splits(tmp_path: Path) -> None:
     root = moca_masks(tmp_path, divided=False)
     assert detect_layout(root) == "moca"
@@ -359,7 +387,7 @@ def test_the_boxes_of_moca_are_read(real_data: Path) -> None:
     boxes = read_moca_boxes(real_data / "annotations/moca/annotations.csv")
     assert len(boxes) == 88
     assert boxes["arabian_horn_viper"]["00000"] == Box(482, 225, 507, 191, 0)
-    motions = Counter(box.motion for frames in boxes.values() for box in frames.values())
+    motions = Counter(box.motion for frames in boxes.values() for box in frames.values() if box)
     assert motions == {0: 4066, 1: 598, 2: 139}
 
 

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -179,6 +180,43 @@ def test_each_fault_of_a_data_set_is_found_before_training(
         data.setup("fit")
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda folder: (folder / "00001.png").unlink(), r"mask of frame 00001 of sequence 'swan'"),
+        (
+            lambda folder: write_picture(folder / "00001.png", square_mask(1, HEIGHT + 2) * 255),
+            r"64x50 pixels, .*64x48",
+        ),
+    ],
+    ids=["missing mask", "other size"],
+)
+def test_faults_of_masks_are_reported_before_any_flow_is_computed(
+    root: Path, tmp_path: Path, change: Callable[[Path], object], message: str
+) -> None:
+    change(root / "Annotations/480p/swan")  # of the validation split, whose flow comes last
+    with pytest.raises(AnnotationError, match=message):
+        module(root).prepare_data()
+    with pytest.raises(AnnotationError, match=message):
+        make_trainer(tmp_path).fit(Recorder(), datamodule=module(root))
+    assert not list(root.glob("Flow*"))
+
+
+def test_faults_of_a_split_that_is_not_asked_for_do_not_matter(root: Path, tmp_path: Path) -> None:
+    shutil.rmtree(root / "Annotations/480p/dog")
+    recorder = Recorder()
+    make_trainer(tmp_path).validate(recorder, datamodule=module(root), verbose=False)
+    assert len(recorder.seen) == 2
+
+
+def test_masks_that_are_resized_are_told_of_once(root: Path) -> None:
+    write_picture(root / "Annotations/480p/dog/00001.png", square_mask(1, HEIGHT + 2) * 255)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        ready(root, "fit", on_size_mismatch="resize")
+    assert sum("1 masks are resized" in str(warning.message) for warning in caught) == 1
+
+
 def test_several_data_sets_are_trained_on_together(root: Path, tmp_path: Path) -> None:
     other = youtube_vos(tmp_path / "YouTubeVOS")
     data = ready(root, "fit", more=[{"root": str(other), "every": 2, "flow_dir": str(tmp_path / "flow")}])
@@ -187,7 +225,7 @@ def test_several_data_sets_are_trained_on_together(root: Path, tmp_path: Path) -
     assert "003234408d/00010" in names
     assert "003234408d/00005" not in names
     assert len(list((tmp_path / "flow").glob("FlowImages_gap1/*/*.png"))) == 4
-    assert len(list(data.annotations())) == 2 * 4 + 2 * 5
+    assert len(list(data.annotations())) == len(names)
     assert {mask.shape for mask in data.annotations("val")} == {(HEIGHT, WIDTH)}
 
 
@@ -208,8 +246,41 @@ def test_a_wrong_source_says_what_it_may_hold() -> None:
         module(Path("x"), more=[{"root": "y", "evry": 3}])
     with pytest.raises(OptionError, match="needs a root"):
         module(Path("x"), more=[{"every": 3}])
-    with pytest.raises(OptionError, match="size"):
-        module(Path("x"), size=(0, 5))
+    with pytest.raises(OptionError, match=r"every must be .*at least 1; got 0"):
+        module(Path("x"), more=[{"root": "y", "every": 0}])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"size": (0, 5)}, r"size must be \(height, width\), or one .*at least 1; got \(0, 5\)"),
+        ({"size": (4, 5, 6)}, r"size must be \(height, width\).*got \(4, 5, 6\)"),
+        ({"size": 0}, r"size must be .*got 0"),
+        ({"eval_size": 0}, r"eval_size must be .*got 0"),
+        ({"eval_size": "96"}, r"eval_size must be .*got '96'"),
+        ({"batch_size": 0}, r"batch_size must be a whole number of at least 1; got 0"),
+        ({"eval_batch_size": 0}, r"eval_batch_size must be .*at least 1, or null; got 0"),
+        ({"limit": 0}, r"limit must be .*at least 1, or null; got 0"),
+        ({"limit": -1}, r"limit must be .*got -1"),
+        ({"every": 0}, r"every must be .*at least 1; got 0"),
+        ({"eval_max_offset": 0}, r"eval_max_offset must be .*at least 1; got 0"),
+        ({"clip_frames": 3}, r"clip_frames must be 1, or 2 .*got 3"),
+    ],
+)
+def test_an_impossible_option_is_refused_when_it_is_given(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(OptionError, match=f"^{message}"):
+        module(Path("x"), **options)
+
+
+def test_one_number_is_the_side_of_a_square(root: Path) -> None:
+    data = ready(root, "fit", size=24, eval_size=40)
+    assert next(iter(data.train_dataloader()))["image"].shape == (2, 3, 24, 24)
+    assert next(iter(data.val_dataloader()))["image"].shape == (2, 3, 40, 40)
+
+
+def test_what_a_network_has_to_agree_with_can_be_read() -> None:
+    data = module(Path("x"), flow_encoding="hsv", turn_flow=False, clip_frames=2)
+    assert (data.flow_encoding, data.turn_flow, data.clip_frames) == ("hsv", False, 2)
 
 
 def test_testing_takes_a_test_split_with_masks_and_predicting_any(tmp_path: Path) -> None:
@@ -281,10 +352,14 @@ def test_a_checkpoint_holds_plain_values_of_the_options(root: Path, tmp_path: Pa
     assert len(again.train_dataloader()) == 6
 
 
+@pytest.mark.parametrize(("size", "sides"), [("[24, 40]", (24, 40)), ("40", (40, 40))])
 @pytest.mark.filterwarnings("ignore:.*args parameter is intended:UserWarning", "ignore::DeprecationWarning")
-def test_options_come_from_the_command_line_also_those_of_a_subclass(root: Path, tmp_path: Path) -> None:
+def test_options_come_from_the_command_line_also_those_of_a_subclass(
+    size: str, sides: tuple[int, int], root: Path, tmp_path: Path
+) -> None:
     other = youtube_vos(tmp_path / "YouTubeVOS")
-    options = [f"--data.root={root}", f'--data.more=[{{"root": "{other}", "every": 2}}]', "--data.size=[24, 40]"]
+    options = [f"--data.root={root}", f'--data.more=[{{"root": "{other}", "every": 2}}]']
+    options += [f"--data.size={size}", f"--data.eval_size={size}"]
     cli = LightningCLI(
         Recorder,
         OfDavis,
@@ -295,7 +370,8 @@ def test_options_come_from_the_command_line_also_those_of_a_subclass(root: Path,
     data = cli.datamodule
     data.prepare_data()
     data.setup("fit")
-    assert next(iter(data.train_dataloader()))["image"].shape == (2, 3, 24, 40)
+    assert next(iter(data.train_dataloader()))["image"].shape == (2, 3, *sides)
+    assert next(iter(data.val_dataloader()))["image"].shape == (2, 3, *sides)
     assert len(ids(data.train_dataloader())) == 2 * 3 + 2 * 2
 
 
