@@ -102,9 +102,9 @@ def test_a_mask_of_the_wrong_size_is_an_error_or_resized_as_asked(tmp_path: Path
     root = tmp_path / "DAVIS17"
     shutil.copytree(DATA / "davis17_mini", root)
     data = VideoSegmentationDataModule(str(root), "davis2017", num_workers=0, size=(48, 80))
-    data.prepare_data()
     with pytest.raises(AnnotationError, match=r"(?s)judo.*on_size_mismatch"):
-        data.setup("fit")
+        data.prepare_data()
+    assert not (root / "FlowImages_gap1").exists(), "it is said before flow is computed"
 
 
 def test_moca_is_scored_by_boxes_on_a_real_animal(tmp_path: Path, flow: Path) -> None:
