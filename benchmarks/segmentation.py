@@ -13,19 +13,19 @@ The columns:
   FLOPs that PyTorch's FlopCounterMode counts) of a pass; ``seconds_a_mask``;
 - ``peak_mb`` (10^6 bytes): the most that a pass holds beyond what was held before it, which are the weights (4 bytes a
   parameter). Gradients count. Measured once, in a process of its own: on the CPU of the memory of the process (on
-  Linux), on a GPU of that of tensors. ``over …``: the pass does not fit into ``--memory-gb``;
+  Linux), on a GPU of that of tensors. ``over 20 GB``: the process would need more, and the row has no times;
 - ``parameters``: ours, all alive; ``checkpoint_parameters``: those of the official checkpoint, dead ones included;
 - ``official``: the repository of the official network, where ``--official`` has it. ``ratio`` (of seconds) and
   ``peak_ratio`` are ours over official. For the seconds both run in one process in turns; ``ratio`` is the median over
   the turns, with the ``lowest`` and the ``highest``.
 
 Both sides give masks of the official size. In inference the official RTNet also computes the masks of the motion
-stream, which ours gives in training.
-
-The number of threads is that of PyTorch; set OMP_NUM_THREADS for another.
+stream, which ours gives in training. The official MATNets compute a convolution of each refinement three times and
+parts of the co-attention that nothing uses.
 
 Run: ``python benchmarks/segmentation.py --official DIR``, where DIR holds checkouts of tfzhou/MATNet,
 MSiam/MATNet_FusionCrossConStudy, OliverRensu/RTNet and YorkUCVIL/Static-Dynamic-Interpretability, or some of them.
+OMP_NUM_THREADS sets the number of threads.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import os
 import re
 import resource
 import statistics
@@ -57,6 +58,10 @@ KINDS = ("inference", "training")
 WIDE, SQUARE = (384, 672), (473, 473)
 MATNET, STUDY, RTNET = "MATNet", "MATNet_FusionCrossConStudy", "RTNet"
 FUSIONSEG = "Static-Dynamic-Interpretability"
+FIRST = ("network", "kind", "size", "masks", "seconds", "seconds_a_mask", "gmacs", "peak_mb", "parameters")
+OFFICIAL = ("official", "official_seconds", "ratio", "lowest", "highest", "official_gmacs", "official_peak_mb")
+COLUMNS = (*FIRST, "checkpoint_parameters", *OFFICIAL, "peak_ratio")
+LIMIT = 20_000_000_000  # bytes that a pass may take
 NO_MEMORY = re.compile("allocate memory|out of memory|create a primitive")  # of PyTorch, CUDA, oneDNN
 
 
@@ -93,7 +98,6 @@ class Task(NamedTuple):
     sides: Sequence[str]  # the folder of official code, or "" for ours
     repeats: int  # 0: measure memory instead
     device: str
-    memory_gb: float
 
 
 class Official(nn.Module):
@@ -116,12 +120,12 @@ def build_official(root: Path, network: Network) -> nn.Module:
         return importlib.import_module(module)
 
     if network.repository == RTNET:
-        rtnet = load(network.settings).Interactive()
-        return Official(lambda net, image, flow: [m for stream in net(image, flow) for m in stream], rtnet)
+        net = load(network.settings).Interactive()
+        return Official(lambda net, image, flow: [m for stream in net(image, flow) for m in stream], net)
     if network.repository == FUSIONSEG:
         modeling = load("models.vos_models.modeling", "easydict", "torchvision.models.utils")
-        fusionseg = modeling.twostream_deeplabv3plus_resnet101(2, 16, False)
-        return Official(lambda net, image, flow: net({"Image": image, "Flow": flow}, ())[:1], fusionseg)
+        net = modeling.twostream_deeplabv3plus_resnet101(2, 16, False)
+        return Official(lambda net, image, flow: net({"Image": image, "Flow": flow}, ())[:1], net)
     resnet101 = torchvision.models.resnet101
     with patch.object(torchvision.models, "resnet101", lambda pretrained: resnet101()):  # no download
         if network.repository == MATNET:
@@ -140,6 +144,7 @@ def make_pass(task: Task, side: str) -> Callable[[], None]:
         net = build_official(Path(side), network) if side else create_model(task.model, **network.options)
     assert not side or sum(p.numel() for p in net.parameters()) == network.checkpoint
     net.to_empty(device=task.device).train(training)
+    torch.manual_seed(0)
     for name, tensor in net.state_dict().items():
         if tensor.ndim > 1:
             nn.init.kaiming_uniform_(tensor, a=5**0.5)
@@ -180,65 +185,59 @@ def measure_time(task: Task) -> dict[str, Any]:
 
 def measure_memory(task: Task) -> dict[str, Any]:
     """Return the megabytes that a first pass holds beyond those held before it; None where they are too many."""
-    run = make_pass(task, task.sides[0])
-    limit = int(task.memory_gb * 1e9)
+    run, on_gpu = make_pass(task, task.sides[0]), task.device.startswith("cuda")
+
+    def resident(field: str) -> int:
+        return 1024 * int(Path("/proc/self/status").read_text().partition(f"{field}:")[2].split()[0])
+
+    if on_gpu:
+        torch.cuda.set_per_process_memory_fraction(min(1.0, LIMIT / torch.cuda.mem_get_info()[1]))
+        torch.cuda.reset_peak_memory_stats()
+    else:
+        resource.setrlimit(resource.RLIMIT_DATA, (LIMIT, LIMIT))
+        # The peak begins anew; ru_maxrss would begin with the peaks of the parent and of building the network.
+        Path("/proc/self/clear_refs").write_text("5")
+    before = torch.cuda.memory_allocated() if on_gpu else resident("VmRSS")
     try:
-        if task.device.startswith("cuda"):
-            torch.cuda.set_per_process_memory_fraction(min(1.0, limit / torch.cuda.mem_get_info()[1]))
-            torch.cuda.reset_peak_memory_stats()
-            before = torch.cuda.memory_allocated()
-            run()
-            return {"mb": round((torch.cuda.max_memory_allocated() - before) / 1e6, 1)}
-        # Not ru_maxrss of getrusage, which begins with the peaks of the parent and of building the network.
-        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-        before = _resident("VmRSS")
         run()
-        return {"mb": round((_resident("VmHWM") - before) / 1e6, 1)}
     except RuntimeError as error:
         if not NO_MEMORY.search(str(error)):
             raise
         return {"mb": None}
-
-
-def _resident(field: str) -> int:
-    found = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    assert found is not None
-    return int(found[1]) * 1024
+    return {"mb": round(((torch.cuda.max_memory_allocated() if on_gpu else resident("VmHWM")) - before) / 1e6, 1)}
 
 
 def in_own_process(task: Task) -> Any:
     command = [sys.executable, "-W", "ignore", __file__, "--task", json.dumps(task)]
-    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()[-1])
+    # glibc gives freed tensors back at once; otherwise peaks of the same pass differ by up to a quarter.
+    settings = os.environ if task.repeats else {**os.environ, "MALLOC_MMAP_THRESHOLD_": "1048576"}
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=settings)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def measure(task: Task, official: str) -> dict[str, Any]:
     """Return a row."""
     network = NETWORKS[task.model]
     beside = bool(official and network.repository and (Path(official) / network.repository).is_dir())
-    sides = ["", official] if beside else [""]
-    peaks = [in_own_process(task._replace(sides=[side], repeats=0))["mb"] for side in sides]
-    fitting = [side for side, peak in zip(sides, peaks, strict=True) if peak is not None]
-    found = in_own_process(task._replace(sides=fitting)) if fitting else {"seconds": [], "gmacs": []}
-    medians = [round(statistics.median(times), 4) for times in found["seconds"]]
-    figures = dict(zip(fitting, zip(medians, found["gmacs"], strict=True), strict=True))
-    columns = [
-        dict(zip(("seconds", "gmacs"), figures.get(side, ("", "")), strict=True))
-        | {"peak_mb": f"over {task.memory_gb:g} GB" if peak is None else peak}
-        for side, peak in zip(sides, peaks, strict=True)
-    ]
-    ours, theirs = columns if beside else (columns[0], dict.fromkeys(columns[0], ""))
-    ratios = [o / t for o, t in zip(*found["seconds"], strict=True)] if len(fitting) == 2 else []
+    sides, prefixes = (["", official], ["", "official_"]) if beside else ([""], [""])
+    masks = 2 if network.frames == 2 or task.kind == "training" else 1
     with torch.device("meta"):
         parameters = sum(p.numel() for p in create_model(task.model, **network.options).parameters())
-    masks = 2 if network.frames == 2 or task.kind == "training" else 1
-    row = {"network": task.model, "kind": task.kind, "size": "x".join(map(str, task.size)), "masks": masks, **ours}
-    row |= {"seconds_a_mask": round(medians[0] / masks, 4) if ours["seconds"] else "", "parameters": parameters}
-    row |= {"checkpoint_parameters": network.checkpoint, "official": network.repository if beside else ""}
-    row |= {f"official_{key}": value for key, value in theirs.items()}
-    for key, pick in (("ratio", statistics.median), ("lowest", min), ("highest", max)):
-        row[key] = round(pick(ratios), 4) if ratios else ""
-    row["peak_ratio"] = round(peaks[0] / peaks[1], 4) if ratios else ""
+    row: dict[str, Any] = dict.fromkeys(COLUMNS, "")
+    row |= {"network": task.model, "kind": task.kind, "size": "x".join(map(str, task.size)), "masks": masks}
+    row |= {"parameters": parameters, "checkpoint_parameters": network.checkpoint}
+    row["official"] = network.repository if beside else ""
+    peaks = [in_own_process(task._replace(sides=[side], repeats=0))["mb"] for side in sides]
+    row |= {f"{prefix}peak_mb": peak or "over 20 GB" for prefix, peak in zip(prefixes, peaks, strict=True)}
+    if None not in peaks:
+        found = in_own_process(task._replace(sides=sides))
+        for prefix, seconds, gmacs in zip(prefixes, found["seconds"], found["gmacs"], strict=True):
+            row |= {f"{prefix}seconds": round(statistics.median(seconds), 4), f"{prefix}gmacs": gmacs}
+        row["seconds_a_mask"] = round(row["seconds"] / masks, 4)
+        if beside:
+            ratios = [ours / theirs for ours, theirs in zip(*found["seconds"], strict=True)]
+            row |= {"ratio": round(statistics.median(ratios), 4), "peak_ratio": round(peaks[0] / peaks[1], 4)}
+            row |= {"lowest": round(min(ratios), 4), "highest": round(max(ratios), 4)}
     print(*(f"{key} {row[key]}" for key in ("network", "kind", "size", "seconds", "ratio", "peak_ratio")), flush=True)
     return row
 
@@ -251,7 +250,6 @@ def main() -> None:
     parser.add_argument("--official", default="", metavar="DIR", help="folder of checkouts of the official code")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--memory-gb", type=float, default=20.0, help="what a process may hold")
     parser.add_argument("--output", type=Path, default=RESULTS / "segmentation.csv")
     parser.add_argument("--task", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -259,11 +257,10 @@ def main() -> None:
         task = Task(*json.loads(options.task))
         print(json.dumps(measure_time(task) if task.repeats else measure_memory(task)))
         return
+    if options.official and not Path(options.official).is_dir():
+        parser.error(f"there is no folder {options.official!r}")
     rows = [
-        measure(
-            Task(model, kind, size, [], options.repeats, options.device, options.memory_gb),
-            options.official,
-        )
+        measure(Task(model, kind, size, [], options.repeats, options.device), options.official)
         for kind in options.kinds
         for model in options.models
         for size in ([options.size] if options.size else NETWORKS[model].sizes)
