@@ -126,6 +126,7 @@ class BiasMonitor(Callback):
         """The last measurement in full, by layer."""
         self._validations = 0
         self._restored = False
+        self._checkpoint_step = 0
         self._unprinted = False
         self._measurement: BiasMeasurement | None = None
         self._folder: Path | None = None
@@ -216,6 +217,10 @@ class BiasMonitor(Callback):
         """The measurements so far, as plain values."""
         return {"history": self.history, "validations": self._validations}
 
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keep the checkpoint's step: ``trainer.validate`` does not restore it."""
+        self._checkpoint_step = int(checkpoint.get("global_step", 0))
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with the curves of the interrupted run."""
         self._restored = True
@@ -298,7 +303,8 @@ class BiasMonitor(Callback):
             rank_zero_warn(f"The bias was measured on {clips} clips only; read the intervals before the numbers.")
         numbers = {layer: summarize(bias) for layer, bias in biases.items()}
         stage = "validate" if trainer.state.fn == "validate" else "fit"
-        record = {"step": trainer.global_step, "epoch": trainer.current_epoch, "stage": stage, "layers": numbers}
+        step = trainer.global_step if stage == "fit" else max(trainer.global_step, self._checkpoint_step)
+        record = {"step": step, "epoch": trainer.current_epoch, "stage": stage, "layers": numbers}
         self.latest = {layer: LayerBias(*(part.cpu() for part in bias)) for layer, bias in biases.items()}
         self.history.append(record)
         self._unprinted = True
@@ -311,7 +317,7 @@ class BiasMonitor(Callback):
             }
             module.log_dict(shares, logger=False, rank_zero_only=False, sync_dist=False)
         for logger in trainer.loggers:
-            logger.log_metrics(scalars, step=trainer.global_step)
+            logger.log_metrics(scalars, step=step)
         self._publish(trainer, record, measurement.picture)
 
     @rank_zero_only
@@ -326,7 +332,7 @@ class BiasMonitor(Callback):
         if self.figures:
             drawn = draw_report(self.history, record, self.latest, picture, self.settings)
         for name, figure in drawn.items():
-            log_figure(trainer.loggers, f"{self.name}_figures/{name}", figure, trainer.global_step)
+            log_figure(trainer.loggers, f"{self.name}_figures/{name}", figure, record["step"])
         if self._folder is None or _is_dry_run(trainer):
             return
         try:

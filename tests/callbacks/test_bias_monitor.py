@@ -226,6 +226,22 @@ def test_a_resumed_run_goes_on_with_its_curves(tmp_path: Path) -> None:
     assert len((tmp_path / "b" / "bias.csv").read_text().splitlines()) == 1 + 3 * 3
 
 
+def test_a_validated_checkpoint_is_measured_at_its_own_step(tmp_path: Path) -> None:
+    saver = ModelCheckpoint(tmp_path, save_last=True)
+    fit(tmp_path, [monitor(figures=False), saver], enable_checkpointing=True)
+    watching = monitor(figures=False, dirpath=tmp_path / "again")
+    module = ToyClassifier()
+    trainer = make_trainer(tmp_path, [watching])
+    trainer.validate(module, loaders()[1], ckpt_path=str(tmp_path / "last.ckpt"), verbose=False)
+    assert [(entry["stage"], entry["step"]) for entry in watching.history] == [
+        ("fit", 0),
+        ("fit", 6),
+        ("fit", 12),
+        ("validate", 12),
+    ]
+    assert (tmp_path / "again" / "measurements" / "validate_step_00000012.json").is_file()
+
+
 def test_validate_measures_prints_and_writes_with_no_further_code(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
