@@ -178,9 +178,10 @@ class VideoObjectSegmenter(RecipeModule):
         for name in ("clip_frames", "flow_encoding", "turn_flow"):
             mine, given = getattr(self, name), getattr(data, name, None)
             if mine is not None and given is not None and mine != given:
+                other = "choose another model" if name == "clip_frames" else f"change --model.{name}"
                 raise OptionError(
                     f"{name} is {mine!r} in the model and {given!r} in the data; both have to be the same. "
-                    f"Set --data.{name} {str(mine).lower()}, or another model or --model.{name}."
+                    f"Set --data.{name} {str(mine).lower()}, or {other}."
                 )
         weights, resumed = self._backbone_weights, self.trainer.ckpt_path is not None
         if stage != "fit" or not weights or resumed:

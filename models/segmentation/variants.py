@@ -8,6 +8,7 @@ checkpoint does not tell which of the two it is of. Multiply-adds are those of o
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from ..registry import register_model
@@ -27,19 +28,16 @@ __all__ = (
 
 MATNET = "tfzhou/MATNet modules/MATNet.py"
 STUDY = "MSiam/MATNet_FusionCrossConStudy, "
+register_matnet = partial(register_model, task="segmentation", frames=1, stride=1, crop=473)
 
 
-@register_model(task="segmentation", frames=1, stride=1, crop=473, params=119_241_216, gmacs=178.12, source=MATNET)
+@register_matnet(params=119_241_216, gmacs=178.12, source=MATNET)
 def matnet(**kwargs: Any) -> MATNet:
     """MATNet: motion informs appearance, gated fusion, boundary refinement."""
     return MATNet(**kwargs)
 
 
-@register_model(
-    task="segmentation",
-    frames=1,
-    stride=1,
-    crop=473,
+@register_matnet(
     params=114_647_895,
     gmacs=169.51,
     source=MATNET + " without bdry2 … bdry5",
@@ -49,11 +47,7 @@ def matnet_nobar(**kwargs: Any) -> MATNet:
     return MATNet(**{"boundary_refinement": False, **kwargs})
 
 
-@register_model(
-    task="segmentation",
-    frames=1,
-    stride=1,
-    crop=473,
+@register_matnet(
     params=119_255_558,
     gmacs=178.18,
     source=STUDY + "cc_type coatt_gated",
@@ -63,11 +57,7 @@ def matnet_gated(**kwargs: Any) -> MATNet:
     return MATNet(**{"cross_connection": "uni_gated", **kwargs})
 
 
-@register_model(
-    task="segmentation",
-    frames=1,
-    stride=1,
-    crop=473,
+@register_matnet(
     params=119_241_216,
     gmacs=215.96,
     source=STUDY + "cc_type coatt_recip",
@@ -77,11 +67,7 @@ def matnet_bidirectional(**kwargs: Any) -> MATNet:
     return MATNet(**{"cross_connection": "bi", **kwargs})
 
 
-@register_model(
-    task="segmentation",
-    frames=1,
-    stride=1,
-    crop=473,
+@register_matnet(
     params=119_255_558,
     gmacs=216.03,
     source=STUDY + "cc_type coatt_gated_recip",
@@ -91,11 +77,7 @@ def rtnet_star(**kwargs: Any) -> MATNet:
     return MATNet(**{"cross_connection": "bi_gated", **kwargs})
 
 
-@register_model(
-    task="segmentation",
-    frames=1,
-    stride=1,
-    crop=473,
+@register_matnet(
     params=118_541_152,
     gmacs=178.12,
     source=STUDY + "fusion_type convex_gated",
@@ -105,11 +87,7 @@ def matnet_ccg(**kwargs: Any) -> MATNet:
     return MATNet(**{"fusion": "convex", **kwargs})
 
 
-@register_model(
-    task="segmentation",
-    frames=1,
-    stride=1,
-    crop=473,
+@register_matnet(
     params=119_240_732,
     gmacs=178.12,
     source=STUDY + "matnet_davis_gated_fusion.json",

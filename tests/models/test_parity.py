@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import pickle
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,15 +42,6 @@ MODULES = {
     "pooled": "head.dropout",
     "logits": "head.fc",
 }
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """The order of summation depends on the number of threads, and a softmax makes it show (up to 1.8e-5 with two)."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def fixture(name: str) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import pytest
@@ -55,15 +54,6 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     report = load_checkpoint(model, file, allow=())
     file.unlink()  # half a gigabyte
     return Loaded(data, model, report, {name: weights[name] for name in report.dead})
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """The order of summation depends on the number of threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("case", CASES)

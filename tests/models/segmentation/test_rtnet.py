@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -35,15 +34,6 @@ def clips(batch: int = 2, height: int = 64, width: int = 96) -> tuple[Tensor, Te
     generator = torch.Generator().manual_seed(0)
     image = torch.randn(batch, 2, 3, height, width, generator=generator)
     return image, torch.randn(batch, 2, 6, height, width, generator=generator)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """These networks are so small that threads spend their time waiting for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(params=KINDS)
