@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 __all__ = (
     "AnnotationError",
@@ -26,7 +27,7 @@ __all__ = (
     "StaticDropoutError",
     "UnknownNameError",
     "UnsafeCheckpointError",
-    "VideoReadError",
+    "VideoDecodeError",
     "did_you_mean",
 )
 
@@ -51,7 +52,18 @@ def did_you_mean(name: str, options: Iterable[str], limit: int = 5) -> str:
 
 
 class StaticDropoutError(Exception):
-    """Base class of all errors of this package."""
+    """Base class of all errors of this package; they survive the way between processes whole."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle message and attributes: the arguments of a class's constructor are not its message."""
+        return _rebuilt, (type(self), self.args, self.__dict__)
+
+
+def _rebuilt(kind: type[StaticDropoutError], args: tuple[Any, ...], attributes: dict[str, Any]) -> StaticDropoutError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(attributes)
+    return error
 
 
 class UnknownNameError(StaticDropoutError, ValueError):
@@ -139,7 +151,7 @@ class AnnotationError(StaticDropoutError, ValueError):
     """An annotation file that is not in the official format, or a label that no class has."""
 
 
-class VideoReadError(StaticDropoutError, OSError):
+class VideoDecodeError(StaticDropoutError, OSError):
     """A video that cannot be decoded.
 
     Args:
@@ -150,17 +162,13 @@ class VideoReadError(StaticDropoutError, OSError):
     """
 
     def __init__(self, path: str | Path, reader: str = "", reason: str = "", hint: str = "") -> None:
-        self.path, self.reader, self.reason = str(path), reader, reason
+        self.path, self.reader, self.reason, self.hint = str(path), reader, reason, hint
         if not reader:
             # PyTorch rebuilds an error of a worker process from its message alone.
             super().__init__(str(path))
             return
         cause = reason.strip().rstrip(".")
         super().__init__(f"Cannot read {str(path)!r} with reader {reader!r}: {cause}. {hint}".rstrip())
-
-    def __reduce__(self) -> tuple[type[VideoReadError], tuple[str, str, str]]:
-        """Pickle from the parts, so that the error survives the way between processes."""
-        return type(self), (self.path, self.reader, self.reason)
 
 
 class ReaderNotAvailableError(StaticDropoutError, ImportError):

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from torch.utils.data import DataLoader, Dataset
 
-from ..errors import DatasetNotFoundError, VideoReadError
+from ..errors import DatasetNotFoundError, VideoDecodeError
 from .findings import Finding, as_they_are, print_findings, progress_bar, write_findings
 from .loaders import default_num_workers
 from .readers import open_video, resolve_reader
@@ -76,7 +76,7 @@ class _Probes(Dataset[tuple[int, Problem | None, str]]):
             length = len(video)
             # the last frame is where a broken download shows; two more to catch damage in between
             video.get_batch(range(length) if self.every_frame else sorted({0, length // 2, length - 1}))
-        except VideoReadError as error:
+        except VideoDecodeError as error:
             return index, "unreadable", error.reason
         if length < self.min_frames:
             return index, "short", f"{length} frames, fewer than {self.min_frames}"

@@ -84,7 +84,7 @@ class FrameFiles:
         have another size than the frame.
 
         Raises:
-            VideoReadError: a file cannot be read.
+            VideoDecodeError: a file cannot be read.
             AnnotationError: the mask has another size than the frame.
             DatasetNotFoundError: the flow or the negatives are missing.
         """

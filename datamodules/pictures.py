@@ -28,7 +28,7 @@ def picture_size(path: Path) -> tuple[int, int]:
     """Return the height and width of a picture from its header.
 
     Raises:
-        VideoReadError: it is not there or not a picture.
+        VideoDecodeError: it is not there or not a picture.
     """
     with _opened(path) as picture:
         return picture.height, picture.width
@@ -38,7 +38,7 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
     """Return a picture as RGB of shape (H, W, 3), uint8.
 
     Raises:
-        VideoReadError: it is not there or cannot be decoded.
+        VideoDecodeError: it is not there or cannot be decoded.
     """
     with _opened(path) as picture:
         return np.array(picture.convert("RGB"))
@@ -50,7 +50,7 @@ def read_mask_values(path: Path) -> tuple[NDArray[np.integer], bool]:
     Palette indices and grey values come as they are, (H, W). Of a colour picture comes the largest channel.
 
     Raises:
-        VideoReadError: the file is not there or cannot be decoded.
+        VideoDecodeError: the file is not there or cannot be decoded.
     """
     with _opened(path) as picture:
         values = np.array(picture)
@@ -90,7 +90,7 @@ def read_mask(path: Path, void: int | None = None) -> NDArray[np.uint8]:
             apply to masks without a palette, where 255 is the usual foreground.
 
     Raises:
-        VideoReadError: the file is not there or cannot be decoded.
+        VideoDecodeError: the file is not there or cannot be decoded.
 
     Example:
         >>> import tempfile

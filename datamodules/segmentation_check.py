@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from torch.utils.data import DataLoader, Dataset
 
-from ..errors import AnnotationError, VideoReadError
+from ..errors import AnnotationError, VideoDecodeError
 from .findings import Finding, as_they_are, print_findings, progress_bar, write_findings
 from .flow import find_flow, flow_folder, frame_pairs, read_flow_picture
 from .frame_files import wrong_size
@@ -66,12 +66,12 @@ class _Frames(Dataset[list[tuple[int, str, str, str]]]):
         size: tuple[int, ...] = ()
         try:
             size = read_picture(ref.frame).shape[:2]
-        except VideoReadError as error:
+        except VideoDecodeError as error:
             found.append(("unreadable", error.reason, ref.frame))
         if ref.mask is not None:
             try:
                 values, indexed = read_mask_values(ref.mask)
-            except VideoReadError as error:
+            except VideoDecodeError as error:
                 found.append(("unreadable", error.reason, ref.mask))
             else:
                 if size and values.shape != size:
@@ -92,7 +92,7 @@ class _Frames(Dataset[list[tuple[int, str, str, str]]]):
                 continue
             try:
                 read_flow_picture(file)
-            except VideoReadError as error:
+            except VideoDecodeError as error:
                 yield "unreadable", error.reason, file
 
 

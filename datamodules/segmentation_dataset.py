@@ -64,7 +64,7 @@ class SegmentationDataset(Dataset[dict[str, Any]]):
         OptionError: an option is out of range.
         AnnotationError: (from an item, or :meth:`check`) a mask has another size than its frame.
         DatasetNotFoundError: (likewise) flow is missing.
-        VideoReadError: (likewise) a picture cannot be read.
+        VideoDecodeError: (likewise) a picture cannot be read.
     """
 
     def __init__(
@@ -170,7 +170,7 @@ class SegmentationDataset(Dataset[dict[str, Any]]):
             AnnotationError: there is no frame to use, or a mask has another size than its frame (unless it is to be
                 resized: then there is a warning).
             DatasetNotFoundError: a map of negatives is missing.
-            VideoReadError: a picture cannot be opened.
+            VideoDecodeError: a picture cannot be opened.
         """
         if not self.refs:
             wanted = "a mask and flow" if self.training else "flow"
@@ -197,7 +197,7 @@ class SegmentationDataset(Dataset[dict[str, Any]]):
         evaluation all masks there are, also those of frames without flow. A few threads read ahead.
 
         Raises:
-            VideoReadError: a mask cannot be read.
+            VideoDecodeError: a mask cannot be read.
         """
         all_refs = (FrameRef(video, position) for video in self.sequences for position in range(len(video)))
         refs = self.refs if self.training else all_refs

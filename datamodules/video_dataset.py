@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..errors import VideoReadError
+from ..errors import VideoDecodeError
 from .readers import open_video
 from .sampling import Sampling, sample_clips
 from .transforms import ClipTransform
@@ -39,10 +39,10 @@ class VideoDataset(Dataset[dict[str, Any]]):
     ``"video"`` is uint8 of shape ``(C, T, H, W)``, or ``(V, C, T, H, W)`` with V = ``num_clips`` x crops views where
     that is more than one (the crops of the first clip, then those of the second, …).
 
-    A video that cannot be read raises VideoReadError with ``on_error="raise"``. With ``"skip"``, training takes the
+    A video that cannot be read raises VideoDecodeError with ``on_error="raise"``. With ``"skip"``, training takes the
     next readable entry of the list in its place, so that batches keep their size (ranks stay in step under DDP);
     evaluation leaves it out: the item then has no ``"video"``. Both add ``"skipped"``, a list of (id, reason). Where
-    no entry of the whole list can be read, VideoReadError is raised all the same.
+    no entry of the whole list can be read, VideoDecodeError is raised all the same.
 
     Args:
         entries: the videos.
@@ -106,14 +106,14 @@ class VideoDataset(Dataset[dict[str, Any]]):
         entry = self.entries[index]
         try:
             item: dict[str, Any] = {"video": self._load(entry), "label": entry.label, "id": entry.id}
-        except VideoReadError as error:
+        except VideoDecodeError as error:
             if self.on_error == "raise":
                 raise
             return self._without(index, error)
         self._some_readable = True
         return item
 
-    def _without(self, index: int, error: VideoReadError) -> dict[str, Any]:
+    def _without(self, index: int, error: VideoDecodeError) -> dict[str, Any]:
         entry = self.entries[index]
         skipped = [(entry.id, error.reason)]
         if not self.training and self._some_readable:
@@ -122,14 +122,14 @@ class VideoDataset(Dataset[dict[str, Any]]):
             other = self.entries[(index + step) % len(self.entries)]
             try:
                 video = self._load(other)
-            except VideoReadError as failure:
+            except VideoDecodeError as failure:
                 skipped.append((other.id, failure.reason))
                 continue
             self._some_readable = True
             if self.training:
                 return {"video": video, "label": other.label, "id": other.id, "skipped": skipped}
             return {"label": entry.label, "id": entry.id, "skipped": skipped[:1]}
-        raise VideoReadError(
+        raise VideoDecodeError(
             entry.path,
             self.reader,
             f"{error.reason.rstrip('.')}; and none of the {len(self.entries)} videos of this split could be read",
@@ -140,7 +140,7 @@ class VideoDataset(Dataset[dict[str, Any]]):
         video = open_video(entry.path, reader=self.reader, short_side=self.short_side)
         length = len(video)
         if length < 1:
-            raise VideoReadError(entry.path, self.reader, "it has no frames", "Fetch it again.")
+            raise VideoDecodeError(entry.path, self.reader, "it has no frames", "Fetch it again.")
         indices = sample_clips(
             length,
             self.num_frames,

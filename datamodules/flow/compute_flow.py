@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from ...errors import DatasetNotFoundError, OptionError, UnknownNameError, VideoReadError
+from ...errors import DatasetNotFoundError, OptionError, UnknownNameError, VideoDecodeError
 from ...perturbations.flow_colours import Encoding
 from ..loaders import default_num_workers
 from ..readers.base import as_read_error
@@ -88,7 +88,7 @@ def compute_flow(
         How many files were written and how many were there already.
 
     Raises:
-        VideoReadError: a frame cannot be read, or has another size than its neighbour; the message names the file.
+        VideoDecodeError: a frame cannot be read, or has another size than its neighbour; the message names the file.
             What was computed before stays.
         DatasetNotFoundError: flow is missing and ``method`` is ``"folder"``.
         UnknownNameError: there is no such method or encoding.
@@ -196,7 +196,7 @@ def _read_frames(pair: FramePair) -> Tensor:
     (height, width), other = pictures[0].shape[:2], pictures[1].shape[:2]
     if (height, width) != other:
         found = f"it is {other[1]}x{other[0]} pixels, but its neighbour {pair.frame.name} {width}x{height}"
-        raise VideoReadError(pair.other, "frames", found, _HINT)
+        raise VideoDecodeError(pair.other, "frames", found, _HINT)
     return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
 
 

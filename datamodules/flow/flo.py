@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ...errors import BatchError, VideoReadError
+from ...errors import BatchError, VideoDecodeError
 from ...files import write_whole
 
 __all__ = ("UNKNOWN_FROM", "Flow", "as_flow", "read_flo", "write_flo")
@@ -59,7 +59,7 @@ def read_flo(path: str | Path) -> Flow:
         components.
 
     Raises:
-        VideoReadError: there is no such file, it is not a ``.flo`` file, or it is shorter or longer than its header
+        VideoDecodeError: there is no such file, it is not a ``.flo`` file, or it is shorter or longer than its header
             says.
 
     Example:
@@ -72,21 +72,21 @@ def read_flo(path: str | Path) -> Flow:
     try:
         content = Path(path).read_bytes()
     except OSError as error:
-        raise VideoReadError(path, "flo", error.strerror or str(error), "Check the path.") from error
+        raise VideoDecodeError(path, "flo", error.strerror or str(error), "Check the path.") from error
     if len(content) < _HEADER:
-        raise VideoReadError(path, "flo", f"it has {len(content)} bytes, the header alone has {_HEADER}", _HINT)
+        raise VideoDecodeError(path, "flo", f"it has {len(content)} bytes, the header alone has {_HEADER}", _HINT)
     if content[:4] != _MAGIC:
         found = f"it begins with {content[:4]!r} where a .flo file has {_MAGIC!r} (the float 202021.25)"
-        raise VideoReadError(path, "flo", found, _HINT)
+        raise VideoDecodeError(path, "flo", found, _HINT)
     width, height = np.frombuffer(content, "<i4", 2, offset=4).tolist()
     if not (1 <= width <= _LONGEST and 1 <= height <= _LONGEST):
         found = f"its header says {width}x{height} pixels; sides of 1 to {_LONGEST} were expected"
-        raise VideoReadError(path, "flo", found, _HINT)
+        raise VideoDecodeError(path, "flo", found, _HINT)
     expected = _HEADER + 8 * width * height
     if len(content) != expected:
         what = "breaks off" if len(content) < expected else "goes on after its end"
         found = f"it {what}: flow of {width}x{height} pixels takes {expected} bytes, the file has {len(content)}"
-        raise VideoReadError(path, "flo", found, _HINT)
+        raise VideoDecodeError(path, "flo", found, _HINT)
     pairs = np.frombuffer(content, "<f4", offset=_HEADER).reshape(height, width, 2)
     flow = np.array(pairs.transpose(2, 0, 1), dtype=np.float32, order="C")
     flow[:, ~(np.abs(flow) <= UNKNOWN_FROM).all(0)] = np.nan  # NaN compares as false

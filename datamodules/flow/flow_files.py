@@ -57,7 +57,7 @@ def read_flow_picture(path: str | Path, encoding: Encoding = "middlebury", max_f
         RGB (H, W, 3), uint8.
 
     Raises:
-        VideoReadError: the file is not there or damaged.
+        VideoDecodeError: the file is not there or damaged.
         AnnotationError: the picture would have to be drawn again, and does not say how many pixels its colours mean.
         UnknownNameError: there is no such encoding.
         OptionError: ``max_flow`` is not positive.
@@ -94,7 +94,7 @@ def read_flow(path: str | Path) -> Flow:
         flow comes with the error of eight bits, and magnitudes end at the picture's ``flow_max``.
 
     Raises:
-        VideoReadError: the file is not there or damaged.
+        VideoDecodeError: the file is not there or damaged.
         AnnotationError: the picture does not say how many pixels its colours mean.
 
     Example:

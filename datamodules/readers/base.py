@@ -12,7 +12,7 @@ from typing import Protocol, TypeAlias, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import ReaderNotAvailableError, VideoReadError
+from ...errors import ReaderNotAvailableError, VideoDecodeError
 
 __all__ = ("Frames", "Indices", "VideoReader", "as_read_error", "checked_frames", "checked_indices", "scaled_size")
 
@@ -47,7 +47,7 @@ class VideoReader(Protocol):
 
         Raises:
             IndexError: a frame number is out of range.
-            VideoReadError: the file cannot be decoded there.
+            VideoDecodeError: the file cannot be decoded there.
         """
         ...
 
@@ -85,13 +85,13 @@ def checked_frames(frames: Frames, count: int, path: Path, reader: str, hint: st
     """The frames, after making sure that they are ``count`` RGB pictures (decord 0.6 hands out others at times)."""
     if frames.ndim != 4 or frames.shape[0] != count or frames.shape[3] != 3 or frames.dtype != np.uint8:
         found = f"the decoder gave an array {frames.shape} of {frames.dtype}, not ({count}, H, W, 3) of uint8"
-        raise VideoReadError(path, reader, found, hint)
+        raise VideoDecodeError(path, reader, found, hint)
     return frames
 
 
 @contextmanager
 def as_read_error(path: Path, reader: str, hint: str, known: Mapping[str, str] | None = None) -> Iterator[None]:
-    """Turn whatever a decoder raises into a VideoReadError.
+    """Turn whatever a decoder raises into a VideoDecodeError.
 
     Args:
         path: the video.
@@ -102,7 +102,7 @@ def as_read_error(path: Path, reader: str, hint: str, known: Mapping[str, str] |
     """
     try:
         yield
-    except (VideoReadError, ReaderNotAvailableError, IndexError, MemoryError):
+    except (VideoDecodeError, ReaderNotAvailableError, IndexError, MemoryError):
         raise
     except Exception as error:
         # decoders have their own error classes (decord derives from Exception alone), so nothing narrower would do
@@ -110,4 +110,4 @@ def as_read_error(path: Path, reader: str, hint: str, known: Mapping[str, str] |
         reason = (lines[0] if lines else "") or type(error).__name__
         plain = (text for piece, text in (known or {}).items() if piece in str(error))
         reason = next(plain, _WHERE.sub("", reason))
-        raise VideoReadError(path, reader, reason[:300], hint) from error
+        raise VideoDecodeError(path, reader, reason[:300], hint) from error

@@ -59,7 +59,7 @@ class DecordReader:
 
     Raises:
         ReaderNotAvailableError: decord is not installed.
-        VideoReadError: the file cannot be opened.
+        VideoDecodeError: the file cannot be opened.
     """
 
     name = "decord"

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ...errors import VideoReadError
+from ...errors import VideoDecodeError
 from .base import Frames, Indices, as_read_error, checked_frames, checked_indices, scaled_size
 
 __all__ = ("FramesReader",)
@@ -35,7 +35,7 @@ class FramesReader:
         fps: 12, the rate of Something-Something V2: a folder of frames does not tell its own.
 
     Raises:
-        VideoReadError: there is no such folder, or no picture in it.
+        VideoDecodeError: there is no such folder, or no picture in it.
     """
 
     name = "frames"
@@ -44,11 +44,11 @@ class FramesReader:
         self._path, self.fps = Path(path), 12.0
         if not self._path.is_dir():
             found = "it is a file, not a folder of frames" if self._path.is_file() else "there is no such folder"
-            raise VideoReadError(self._path, self.name, found, "Video files are read with --data.reader decord.")
+            raise VideoDecodeError(self._path, self.name, found, "Video files are read with --data.reader decord.")
         files = (file for file in self._path.iterdir() if file.suffix.lower() in _SUFFIXES)
         self._files = sorted(files, key=_number)
         if not self._files:
-            raise VideoReadError(self._path, self.name, "the folder holds no .jpg or .png file", _HINT)
+            raise VideoDecodeError(self._path, self.name, "the folder holds no .jpg or .png file", _HINT)
         with as_read_error(self._files[0], self.name, _HINT), Image.open(self._files[0]) as image:
             self._size = scaled_size(image.height, image.width, short_side)
             self._original = (image.height, image.width)
@@ -65,7 +65,7 @@ class FramesReader:
         with as_read_error(file, self.name, _HINT), Image.open(file) as image:
             if (image.height, image.width) != self._original:
                 found = f"it is {image.width}x{image.height}, the first frame {self._original[1]}x{self._original[0]}"
-                raise VideoReadError(file, self.name, found, _HINT)
+                raise VideoDecodeError(file, self.name, found, _HINT)
             if self._size == self._original:
                 return np.asarray(image.convert("RGB"))
             # draft: the JPEG decoder itself gives 1/2, 1/4 or 1/8 of the size, still at least the size asked for

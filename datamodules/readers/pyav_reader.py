@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import ReaderNotAvailableError, VideoReadError
+from ...errors import ReaderNotAvailableError, VideoDecodeError
 from .base import Frames, Indices, as_read_error, checked_frames, checked_indices, scaled_size
 
 __all__ = ("PyAVReader",)
@@ -37,7 +37,7 @@ class PyAVReader:
 
     Raises:
         ReaderNotAvailableError: PyAV is not installed.
-        VideoReadError: the file cannot be opened or has no video stream.
+        VideoDecodeError: the file cannot be opened or has no video stream.
     """
 
     name = "pyav"
@@ -52,7 +52,7 @@ class PyAVReader:
             if self._length <= 0:  # Matroska and WebM have no count: one packet holds one displayed frame
                 self._length = sum(packet.size > 0 for packet in container.demux(stream))
         if self._length <= 0:
-            raise VideoReadError(self._path, self.name, "it has no frames", _HINT)
+            raise VideoDecodeError(self._path, self.name, "it has no frames", _HINT)
 
     @staticmethod
     def require() -> None:
@@ -65,7 +65,7 @@ class PyAVReader:
 
     def _stream(self, container: Any) -> Any:
         if not container.streams.video:
-            raise VideoReadError(self._path, self.name, "it has no video stream", _HINT)
+            raise VideoDecodeError(self._path, self.name, "it has no video stream", _HINT)
         best = getattr(container.streams, "best", None)  # FFmpeg's own choice, as decord's; since PyAV 13
         stream = best("video") if best is not None else container.streams.video[0]
         stream.thread_type = "NONE"  # the workers of the DataLoader are the parallelism
@@ -103,7 +103,7 @@ class PyAVReader:
                     break
             if count <= last:
                 if frame is None or self._length - count > _TAIL:
-                    raise VideoReadError(
+                    raise VideoDecodeError(
                         self._path, self.name, f"it ends after {count} of {self._length} frames", _HINT
                     )
                 final = self._picture(frame)

@@ -8,7 +8,7 @@ import warnings
 from pathlib import Path
 from typing import Protocol
 
-from ...errors import ReaderNotAvailableError, UnknownNameError, VideoReadError
+from ...errors import ReaderNotAvailableError, UnknownNameError, VideoDecodeError
 from .base import VideoReader
 from .decord_reader import DecordReader
 from .frames_reader import FramesReader
@@ -92,7 +92,7 @@ def open_video(path: str | Path, reader: str = "decord", short_side: int | None 
     Raises:
         UnknownNameError: there is no reader of this name.
         ReaderNotAvailableError: the reader's library is not installed or does not load.
-        VideoReadError: the video is not there or cannot be opened.
+        VideoDecodeError: the video is not there or cannot be opened.
 
     Example:
         >>> import tempfile
@@ -106,11 +106,11 @@ def open_video(path: str | Path, reader: str = "decord", short_side: int | None 
     """
     name, path = resolve_reader(reader), Path(path)
     if not path.exists():
-        raise VideoReadError(
+        raise VideoDecodeError(
             path, name, "there is no such file", "Check the folder, or run `staticdropout data check`."
         )
     if path.is_dir() and name in ("decord", "pyav", "torchcodec"):
-        raise VideoReadError(path, name, "it is a folder", "Folders of frames are read with --data.reader frames.")
+        raise VideoDecodeError(path, name, "it is a folder", "Folders of frames are read with --data.reader frames.")
     if path.is_file() and path.stat().st_size == 0:
-        raise VideoReadError(path, name, "the file is empty (0 bytes)", "Its download broke off: fetch it again.")
+        raise VideoDecodeError(path, name, "the file is empty (0 bytes)", "Its download broke off: fetch it again.")
     return READERS[name](path, short_side=short_side)

@@ -44,7 +44,7 @@ class TorchCodecReader:
 
     Raises:
         ReaderNotAvailableError: torchcodec is not installed, or finds no FFmpeg.
-        VideoReadError: the file cannot be opened.
+        VideoDecodeError: the file cannot be opened.
     """
 
     name = "torchcodec"

@@ -10,7 +10,7 @@ from PIL import Image
 from sequences import PALETTE
 
 from staticdropout.datamodules.pictures import picture_size, read_mask, read_picture
-from staticdropout.errors import VideoReadError
+from staticdropout.errors import VideoDecodeError
 
 VALUES = np.array([[0, 1, 2], [255, 254, 0]], np.uint8)
 
@@ -57,7 +57,7 @@ def test_files_that_are_missing_or_damaged_are_named(tmp_path: Path) -> None:
     cut = saved(tmp_path / "cut.png", np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8), "L")
     cut.write_bytes(cut.read_bytes()[:1000])
     for name in ("bad.png", "none.png", "cut.png"):
-        with pytest.raises(VideoReadError, match=rf"{name}.*data check"):
+        with pytest.raises(VideoDecodeError, match=rf"{name}.*data check"):
             read_mask(tmp_path / name)
-        with pytest.raises(VideoReadError, match=name):
+        with pytest.raises(VideoDecodeError, match=name):
             read_picture(tmp_path / name)

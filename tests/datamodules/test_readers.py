@@ -16,7 +16,7 @@ from staticdropout.datamodules import READERS, VideoReader, open_video, resolve_
 from staticdropout.datamodules.readers import DecordReader, PyAVReader, scaled_size
 from staticdropout.datamodules.readers.base import Frames
 from staticdropout.datamodules.vp9 import without_tag_warning, write_vp9
-from staticdropout.errors import ReaderNotAvailableError, UnknownNameError, VideoReadError
+from staticdropout.errors import ReaderNotAvailableError, UnknownNameError, VideoDecodeError
 
 DECODERS = ("decord", "pyav")
 # what each file of robust/ is: frames with decord, frames with PyAV (None: cannot be read), height, width
@@ -122,7 +122,7 @@ def test_decord_shrinks_to_every_width_even_those_at_which_it_fails_itself(shape
 def test_a_video_of_a_width_at_which_decord_fails_is_explained(tmp_path: Path) -> None:
     with without_tag_warning():
         write_vp9(tmp_path / "1.webm", np.zeros((2, 32, 48, 3), np.uint8))
-    with pytest.raises(VideoReadError, match=r"decord 0\.6 cannot hand out pictures of this width"):
+    with pytest.raises(VideoDecodeError, match=r"decord 0\.6 cannot hand out pictures of this width"):
         ends(tmp_path / "1.webm", "decord")
     assert ends(tmp_path / "1.webm", "pyav").shape == (2, 32, 48, 3)
 
@@ -153,13 +153,13 @@ def test_frames_are_ordered_by_number_even_without_leading_zeros(tmp_path: Path)
 def test_a_frame_of_another_size_is_a_read_error(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "0001.jpg")
     Image.new("RGB", (8, 6)).save(tmp_path / "0002.jpg")
-    with pytest.raises(VideoReadError, match="8x6"):
+    with pytest.raises(VideoDecodeError, match="8x6"):
         open_video(tmp_path, reader="frames").get_batch([0, 1])
 
 
 @pytest.mark.parametrize("name", ["decord", "pyav", "frames"])
 def test_a_missing_file_is_a_read_error_that_says_so(tmp_path: Path, name: str) -> None:
-    with pytest.raises(VideoReadError, match="no such file"):
+    with pytest.raises(VideoDecodeError, match="no such file"):
         open_video(tmp_path / "1.webm", reader=name)
 
 
@@ -168,12 +168,12 @@ def test_a_missing_file_is_a_read_error_that_says_so(tmp_path: Path, name: str) 
 def test_a_file_that_is_no_video_is_a_read_error_with_a_next_step(tmp_path: Path, name: str, content: bytes) -> None:
     file = tmp_path / "1.webm"
     file.write_bytes(content)
-    with pytest.raises(VideoReadError, match=r"data\.reader pyav|fetch it again"):
+    with pytest.raises(VideoDecodeError, match=r"data\.reader pyav|fetch it again"):
         open_video(file, reader=name).get_batch([0])
 
 
 def test_a_folder_given_to_a_decoder_points_to_the_frames_reader(tmp_path: Path) -> None:
-    with pytest.raises(VideoReadError, match=r"--data\.reader frames"):
+    with pytest.raises(VideoDecodeError, match=r"--data\.reader frames"):
         open_video(tmp_path, reader="decord")
 
 
@@ -233,7 +233,7 @@ def test_a_difficult_file_is_read_whole_or_is_a_read_error(real_data: Path, file
     by_decord, by_av, size = ROBUST[file]
     expected = by_decord if name == "decord" else by_av
     if expected is None:
-        with pytest.raises(VideoReadError) as caught:
+        with pytest.raises(VideoDecodeError) as caught:
             ends(path, name)
         assert str(path) in str(caught.value)
         assert "/github/workspace" not in str(caught.value)

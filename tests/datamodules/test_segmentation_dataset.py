@@ -34,7 +34,7 @@ from staticdropout.datamodules import (
     list_sequences,
 )
 from staticdropout.datamodules.frame_selection import FrameRef, flow_runs, hashed_partner, partners, select_frames
-from staticdropout.errors import AnnotationError, DatasetNotFoundError, OptionError, VideoReadError
+from staticdropout.errors import AnnotationError, DatasetNotFoundError, OptionError, VideoDecodeError
 from staticdropout.perturbations.flow_colours import colour_to_flow
 
 SIZE = (HEIGHT, WIDTH)
@@ -253,7 +253,7 @@ def test_flow_in_pixels_serves_as_well(root: Path, tmp_path: Path) -> None:
 
 def test_an_unreadable_picture_is_named(root: Path) -> None:
     (root / "JPEGImages/480p/swan/00001.jpg").write_bytes(b"damaged")
-    with pytest.raises(VideoReadError, match=r"swan/00001\.jpg"):
+    with pytest.raises(VideoDecodeError, match=r"swan/00001\.jpg"):
         dataset(root)[1]
 
 
@@ -324,7 +324,7 @@ def test_annotations_in_training_are_those_of_the_frames_in_use(tmp_path: Path) 
 
 def test_a_mask_that_cannot_be_read_is_named_by_annotations(root: Path) -> None:
     (root / "Annotations/480p/swan/00003.png").write_bytes(b"damaged")
-    with pytest.raises(VideoReadError, match=r"swan/00003\.png"):
+    with pytest.raises(VideoDecodeError, match=r"swan/00003\.png"):
         list(dataset(root).annotations())
 
 

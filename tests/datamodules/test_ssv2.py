@@ -16,7 +16,7 @@ from staticdropout.errors import (
     DatasetNotFoundError,
     ReaderNotAvailableError,
     UnknownNameError,
-    VideoReadError,
+    VideoDecodeError,
 )
 
 VIDEOS = "20bn-something-something-v2"
@@ -126,7 +126,7 @@ def test_an_unreadable_video_raises_when_told_to(root: Path) -> None:
 
 def test_the_error_from_a_worker_process_names_the_video(root: Path) -> None:
     (root / VIDEOS / "8.webm").write_bytes(b"damaged")
-    with pytest.raises(VideoReadError, match=r"8\.webm.*data\.reader pyav"):
+    with pytest.raises(VideoDecodeError, match=r"8\.webm.*data\.reader pyav"):
         list(data(root, on_error="raise", num_workers=1).val_dataloader())
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from staticdropout.datamodules import Entry, EvalTransform, TrainTransform, VideoCollate, VideoDataset
-from staticdropout.errors import ReaderNotAvailableError, VideoReadError
+from staticdropout.errors import ReaderNotAvailableError, VideoDecodeError
 
 
 def entries(root: Path) -> list[Entry]:
@@ -67,7 +67,7 @@ def test_views_are_clips_times_crops_with_the_crops_of_a_clip_together(shapes_ro
 def test_an_unreadable_video_raises_when_told_to(root: Path) -> None:
     damage(root, "2")
     for dataset in (training(root, on_error="raise"), evaluation(root, on_error="raise")):
-        with pytest.raises(VideoReadError, match=r"2\.webm"):
+        with pytest.raises(VideoDecodeError, match=r"2\.webm"):
             dataset[1]
 
 
@@ -93,7 +93,7 @@ def test_in_evaluation_an_unreadable_video_is_left_out(root: Path) -> None:
 @pytest.mark.parametrize("build", [training, evaluation])
 def test_a_split_without_a_single_readable_video_raises_even_when_skipping(root: Path, build: Any) -> None:
     damage(root, "1", "2", "3", "4", "5")
-    with pytest.raises(VideoReadError, match="none of the 5 videos of this split"):
+    with pytest.raises(VideoDecodeError, match="none of the 5 videos of this split"):
         build(root, on_error="skip")[0]
 
 

@@ -35,7 +35,7 @@ from staticdropout.errors import (
     DatasetNotFoundError,
     OptionError,
     UnknownNameError,
-    VideoReadError,
+    VideoDecodeError,
 )
 
 Sequence = tuple[str, list[Path]]
@@ -168,17 +168,17 @@ def test_a_full_disk_leaves_no_half_file_and_the_next_run_goes_on(
 def test_an_unreadable_frame_is_named_with_the_next_step(make_sequence: Make, tmp_path: Path, workers: int) -> None:
     name, frames = make_sequence()
     frames[2].write_bytes(frames[2].read_bytes()[:100])
-    with pytest.raises(VideoReadError, match=r"00002\.png.*Extract the frames"):
+    with pytest.raises(VideoDecodeError, match=r"00002\.png.*Extract the frames"):
         compute_flow([(name, frames)], tmp_path / "flow", num_workers=workers, progress=False)
     frames[2].unlink()
-    with pytest.raises(VideoReadError, match=r"00002\.png.*No such file"):
+    with pytest.raises(VideoDecodeError, match=r"00002\.png.*No such file"):
         compute_flow([(name, frames)], tmp_path / "flow", num_workers=workers, progress=False)
 
 
 def test_frames_of_two_sizes_are_named(make_sequence: Make, tmp_path: Path) -> None:
     name, frames = make_sequence()
     Image.new("RGB", (40, 31)).save(frames[1])
-    with pytest.raises(VideoReadError, match=r"00001\.png.*40x31 pixels, but its neighbour 00000\.png 40x30"):
+    with pytest.raises(VideoDecodeError, match=r"00001\.png.*40x31 pixels, but its neighbour 00000\.png 40x30"):
         compute_flow([(name, frames)], tmp_path / "flow", num_workers=1, progress=False)
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from staticdropout.datamodules.flow import read_flo, write_flo
-from staticdropout.errors import BatchError, VideoReadError
+from staticdropout.errors import BatchError, VideoDecodeError
 
 # two rows of three pixels, written as the format's description says
 VALUES = (1.0, -2.0, 3.5, 0.25, -7.0, 8.0, 0.0, 0.0, 1e-3, 20.0, 5.0, -5.0)
@@ -78,13 +78,13 @@ def test_unknown_flow_is_written_as_the_mark_of_the_format(tmp_path: Path) -> No
 def test_damage_is_described_and_the_file_is_named(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "broken.flo"
     path.write_bytes(content)
-    with pytest.raises(VideoReadError, match=message) as caught:
+    with pytest.raises(VideoDecodeError, match=message) as caught:
         read_flo(path)
     assert str(path) in str(caught.value)
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(VideoReadError, match=r"nothing\.flo.*No such file"):
+    with pytest.raises(VideoDecodeError, match=r"nothing\.flo.*No such file"):
         read_flo(tmp_path / "nothing.flo")
 
 

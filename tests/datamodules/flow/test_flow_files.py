@@ -14,7 +14,7 @@ from PIL import Image
 from torchvision.utils import flow_to_image
 
 from staticdropout.datamodules.flow import read_flow, read_flow_picture, write_flo, write_flow_picture
-from staticdropout.errors import AnnotationError, BatchError, OptionError, UnknownNameError, VideoReadError
+from staticdropout.errors import AnnotationError, BatchError, OptionError, UnknownNameError, VideoDecodeError
 from staticdropout.perturbations.flow_colours import Encoding
 
 ENCODINGS: list[Encoding] = ["middlebury", "hsv"]
@@ -145,12 +145,12 @@ def test_a_broken_picture_is_named(tmp_path: Path, flow: NDArray[np.float32], co
     path = tmp_path / "a.png"
     write_flow_picture(path, flow)
     path.write_bytes(path.read_bytes()[:-200] if content is None else content)
-    with pytest.raises(VideoReadError, match=r"a\.png"):
+    with pytest.raises(VideoDecodeError, match=r"a\.png"):
         read_flow_picture(path)
 
 
 def test_a_picture_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(VideoReadError, match=r"nothing\.png"):
+    with pytest.raises(VideoDecodeError, match=r"nothing\.png"):
         read_flow_picture(tmp_path / "nothing.png")
 
 
