@@ -5,6 +5,7 @@ from .batches import VideoInputs
 from .bias_monitor import BiasMonitor
 from .center_bias import CenterBias
 from .dropout_free_finetune import DropoutFreeFinetune
+from .requeue import RequeueBetweenSteps
 from .save_masks import SaveMasks
 from .segmentation_report import SegmentationReport
 from .shuffled_validation import ShuffledValidation
@@ -16,6 +17,7 @@ __all__ = (
     "BiasMonitor",
     "CenterBias",
     "DropoutFreeFinetune",
+    "RequeueBetweenSteps",
     "SaveMasks",
     "SegmentationReport",
     "ShuffledValidation",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measurements as the files that stand beside the logs."""
+"""Measurements as files beside the logs, and a writer that outlives a full disk."""
 
 from __future__ import annotations
 
@@ -8,13 +8,52 @@ import io
 import json
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 
+from ..files import write_whole
 from ..metrics import ENCODINGS, LayerBias
 
-__all__ = ("figure_bytes", "history_csv", "measurement_json")
+__all__ = ("PendingFiles", "figure_bytes", "history_csv", "measurement_json")
+
+
+class PendingFiles:
+    """Files to write into a folder, kept until they could be written: a full disk delays them and loses none.
+
+    Args:
+        folder: where they go.
+
+    Example:
+        >>> import tempfile
+        >>> files = PendingFiles(Path(tempfile.mkdtemp()))
+        >>> files.put("bias.csv", "step")
+        >>> files.write()
+        >>> (files.folder / "bias.csv").read_text()
+        'step'
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._contents: dict[str, bytes | str] = {}
+
+    def __len__(self) -> int:
+        return len(self._contents)
+
+    def put(self, name: str, content: bytes | str) -> None:
+        """Take a file to be written; a newer content of the same name takes the place of the old one."""
+        self._contents[name] = content
+
+    def write(self) -> None:
+        """Write all that is waiting, each file whole or not at all.
+
+        Raises:
+            OSError: from the first file that could not be written; it and those after it go on waiting.
+        """
+        for name in list(self._contents):
+            write_whole(self.folder / name, self._contents[name])
+            del self._contents[name]
 
 
 def figure_bytes(figure: Figure, dpi: int = 130) -> bytes:

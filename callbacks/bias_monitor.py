@@ -3,28 +3,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
-from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 
 from ..errors import OptionError
-from ..files import write_whole
 from ..metrics import LayerBias, summarize
 from ..metrics.bias import Estimator, check_estimator
 from ..models.layer_names import INPUT, find_layers, last_linear
 from ..perturbations import FlowTriplets, TripletFunction, VideoTriplets
 from .batches import VideoInputs
-from .bias_files import figure_bytes, history_csv, measurement_json
 from .bias_measurement import BiasMeasurement
-from .bias_report import caption_of, draw_report, print_report
-from .loggers import bias_scalars, lay_out_dashboard, log_figure, tag_of
-from .measuring import dataset_length, refuse_sharded, traceless, unstarted, validation_loader
+from .bias_publisher import BiasPublisher
+from .loggers import bias_scalars, tag_of
+from .measuring import dataset_length, refuse_sharded, validation_batches
+from .requeue import hold_back_requeue
 
 __all__ = ("BiasMonitor",)
 
@@ -125,12 +123,14 @@ class BiasMonitor(Callback):
         self.latest: dict[str, LayerBias] = {}
         """The last measurement in full, by layer."""
         self._validations = 0
+        self._validated_step = 0
+        self._epoch = 0
         self._restored = False
+        self._may_have_missed = False
+        self._caught_up_step: int | None = None
         self._checkpoint_step = 0
-        self._unprinted = False
         self._measurement: BiasMeasurement | None = None
-        self._folder: Path | None = None
-        self._dashboard_done = False
+        self._publisher: BiasPublisher | None = None
 
     @property
     def state_key(self) -> str:
@@ -152,16 +152,20 @@ class BiasMonitor(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse what cannot work, and settle the folder on all ranks."""
         refuse_sharded(trainer, "BiasMonitor")
+        if stage == "fit":
+            hold_back_requeue(trainer)
         if stage in ("fit", "validate"):
-            self._folder = Path(self.dirpath or Path(trainer.log_dir or trainer.default_root_dir) / self.name)
-            self._dashboard_done = False
-            self._unprinted = False
+            # On all ranks: log_dir is a broadcast.
+            folder = Path(self.dirpath or Path(trainer.log_dir or trainer.default_root_dir) / self.name)
+            dry = bool(getattr(trainer, "fast_dev_run", False))
+            self._publisher = BiasPublisher(self.name, folder, self.settings, self.figures, dry)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Check the layers' names before anything is spent, and begin new curves with a new training."""
         if not self._restored and trainer.global_step == 0:
-            self.history, self._validations = [], 0
-        self._restored = False
+            self.history, self._validations, self._validated_step = [], 0, 0
+        self._may_have_missed = self._restored
+        self._restored, self._caught_up_step = False, None
         self._layers_of(pl_module)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -171,16 +175,20 @@ class BiasMonitor(Callback):
                 "BiasMonitor measures in the validation loop, but this training has none: no bias is measured."
             )
         elif self.measure_at_start and not self.history and trainer.global_step == 0:
-            self._measure_before_training(trainer, pl_module)
+            self._measure_outside_validation(trainer, pl_module, "Measuring bias before training")
+        self._catch_up(trainer, pl_module)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Note the epoch: a checkpoint may be resumed when it is over."""
+        self._epoch = trainer.current_epoch
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin a measurement, unless this is the sanity check or not its turn."""
         self._measurement = None
-        if trainer.sanity_checking:
+        if trainer.sanity_checking or self._caught_up(trainer):
             return
-        if self._validations % self.every_n_validations == 0 or trainer.state.fn == "validate":
+        if self._is_its_turn() or trainer.state.fn == "validate":
             self._measurement = self._new_measurement(trainer, pl_module)
-        self._validations += 1
 
     def on_validation_batch_end(
         self,
@@ -202,12 +210,17 @@ class BiasMonitor(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the last measurement."""
-        self._print(trainer)
+        if trainer.enable_validation:
+            self._catch_up(trainer, pl_module)  # a training that was resumed at its very end does not start again
+        self._close(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Print the measurement of ``trainer.validate``."""
+        """Count the validation; print the measurement of ``trainer.validate``."""
         if trainer.state.fn == "validate":
-            self._print(trainer)
+            self._close(trainer)
+        elif not trainer.sanity_checking and not self._caught_up(trainer):
+            self._validations += 1
+            self._validated_step = trainer.global_step
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Drop the measurement that was under way; all finished ones are on disk."""
@@ -215,7 +228,12 @@ class BiasMonitor(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """The measurements so far, as plain values."""
-        return {"history": self.history, "validations": self._validations}
+        return {
+            "history": self.history,
+            "validations": self._validations,
+            "validated_step": self._validated_step,
+            "epoch": self._epoch,
+        }
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Keep the checkpoint's step: ``trainer.validate`` does not restore it."""
@@ -226,6 +244,8 @@ class BiasMonitor(Callback):
         self._restored = True
         self.history = list(state_dict["history"])
         self._validations = state_dict["validations"]
+        self._validated_step = state_dict["validated_step"]
+        self._epoch = state_dict["epoch"]
 
     def _layers_of(self, module: LightningModule) -> list[str]:
         return [layer.name for layer in find_layers(module, self.layers or f"{last_linear(module)}[{INPUT}]")]
@@ -248,45 +268,58 @@ class BiasMonitor(Callback):
             return
         self._measurement.add(trainer, module, batch)
 
-    def _measure_before_training(self, trainer: Trainer, module: LightningModule) -> None:
-        """One pass over the first validation batches, as the validation loop would give them."""
-        loop = trainer.fit_loop.epoch_loop.val_loop
-        # User code may look at the stage, to augment training batches only for instance.
-        trainer.validating = True
-        try:
-            if trainer.val_dataloaders is None:
-                loop.setup_data()
-            loader = validation_loader(trainer, self.dataloader_idx)
-            limit = loop.max_batches[self.dataloader_idx]
-            self._measurement = self._new_measurement(trainer, module)
-            self._run_loader(trainer, module, loader, limit)
-            self._finish(trainer, module, log_for_callbacks=False)
-        finally:
-            trainer.training = True
-            self._measurement = None
+    def _is_its_turn(self) -> bool:
+        return self._validations % self.every_n_validations == 0
 
-    def _run_loader(self, trainer: Trainer, module: LightningModule, loader: Any, limit: int | float) -> None:
-        assert self._measurement is not None  # noqa: S101 - set by the caller
+    def _caught_up(self, trainer: Trainer) -> bool:
+        """Whether the measurement of this step has been made up for."""
+        return trainer.global_step == self._caught_up_step
+
+    def _catch_up(self, trainer: Trainer, module: LightningModule) -> None:
+        """Make up for the measurement of a validation that Lightning does not repeat.
+
+        A checkpoint may be written after a training step and before the validation that follows it, or in the midst
+        of that. Lightning goes on behind that validation, and the curve would lack a point.
+        """
+        may_have_missed, self._may_have_missed = self._may_have_missed, False
+        if not may_have_missed or trainer.global_step in (0, self._validated_step):
+            return
+        epoch_loop, fetcher = trainer.fit_loop.epoch_loop, trainer.fit_loop._data_fetcher
+        if fetcher is None or not epoch_loop._should_check_val_fx(fetcher):
+            return
+        self._caught_up_step = trainer.global_step
+        if self._is_its_turn():
+            self._measure_outside_validation(trainer, module, "Measuring bias", epoch=self._epoch)
+        self._validations += 1
+        self._validated_step = trainer.global_step
+
+    def _measure_outside_validation(
+        self, trainer: Trainer, module: LightningModule, title: str, epoch: int | None = None
+    ) -> None:
+        """One pass over the first validation batches, as the validation loop would give them."""
+        self._measurement = self._new_measurement(trainer, module)
         bar = tqdm(
             total=self._measurement.num_clips,
-            desc="Measuring bias before training",
+            desc=title,
             unit="clip",
             leave=False,
             disable=trainer.progress_bar_callback is None or not trainer.is_global_zero,
         )
-        # Starting a loader draws from the global generator; traceless puts it back.
-        with bar, traceless(trainer, module), unstarted(loader):
-            for batch_idx, batch in enumerate(loader):
-                if batch_idx >= limit or not self._measurement.wants_more(trainer.world_size):
-                    break
-                batch = trainer.precision_plugin.convert_input(batch)
-                batch = module._on_before_batch_transfer(batch, dataloader_idx=self.dataloader_idx)
-                batch = trainer.strategy.batch_to_device(batch, dataloader_idx=self.dataloader_idx)
-                before = self._measurement.num_seen
-                self._add(trainer, module, batch)
-                bar.update((self._measurement.num_seen - before) * trainer.world_size)
+        try:
+            with bar, closing(validation_batches(trainer, module, self.dataloader_idx)) as batches:
+                for batch in batches:
+                    if not self._measurement.wants_more(trainer.world_size):
+                        break
+                    before = self._measurement.num_seen
+                    self._add(trainer, module, batch)
+                    bar.update((self._measurement.num_seen - before) * trainer.world_size)
+                self._finish(trainer, module, log_for_callbacks=False, epoch=epoch)
+        finally:
+            self._measurement = None
 
-    def _finish(self, trainer: Trainer, module: LightningModule, log_for_callbacks: bool) -> None:
+    def _finish(
+        self, trainer: Trainer, module: LightningModule, log_for_callbacks: bool, epoch: int | None = None
+    ) -> None:
         assert self._measurement is not None  # noqa: S101 - checked by the callers
         measurement, self._measurement = self._measurement, None
         biases = measurement.compute(trainer, module)
@@ -304,11 +337,10 @@ class BiasMonitor(Callback):
         numbers = {layer: summarize(bias) for layer, bias in biases.items()}
         stage = "validate" if trainer.state.fn == "validate" else "fit"
         step = trainer.global_step if stage == "fit" else max(trainer.global_step, self._checkpoint_step)
-        record = {"step": step, "epoch": trainer.current_epoch, "stage": stage, "layers": numbers}
+        epoch = trainer.current_epoch if epoch is None else epoch
+        record = {"step": step, "epoch": epoch, "stage": stage, "layers": numbers}
         self.latest = {layer: LayerBias(*(part.cpu() for part in bias)) for layer, bias in biases.items()}
         self.history.append(record)
-        self._unprinted = True
-        scalars = bias_scalars(numbers, self.name)
         if log_for_callbacks:
             shares = {
                 f"{self.name}/{tag_of(layer)}/{factor}": numbers[layer][factor]
@@ -317,48 +349,18 @@ class BiasMonitor(Callback):
             }
             module.log_dict(shares, logger=False, rank_zero_only=False, sync_dist=False)
         for logger in trainer.loggers:
-            logger.log_metrics(scalars, step=step)
-        self._publish(trainer, record, measurement.picture)
-
-    @rank_zero_only
-    def _publish(self, trainer: Trainer, record: Mapping[str, Any], picture: Mapping[str, torch.Tensor]) -> None:
-        """Dashboard, figures and files; a full disk costs a warning, not the training."""
-        if not self._dashboard_done:
-            # All monitors together: TensorBoard shows the last layout that it finds.
+            logger.log_metrics(bias_scalars(numbers, self.name), step=step)
+        if trainer.is_global_zero and self._publisher is not None:
             pages = {monitor.name: monitor._layers_of(trainer.lightning_module) for monitor in _monitors(trainer)}
-            lay_out_dashboard(trainer.loggers, pages)
-            self._dashboard_done = True
-        drawn: dict[str, Figure] = {}
-        if self.figures:
-            drawn = draw_report(self.history, record, self.latest, picture, self.settings)
-        for name, figure in drawn.items():
-            log_figure(trainer.loggers, f"{self.name}_figures/{name}", figure, record["step"])
-        if self._folder is None or _is_dry_run(trainer):
-            return
-        try:
-            name = f"{record['stage']}_step_{record['step']:08d}.json"
-            write_whole(self._folder / "measurements" / name, measurement_json(record, self.settings, self.latest))
-            write_whole(self._folder / "bias.csv", history_csv(self.history))
-            for name, figure in drawn.items():
-                write_whole(self._folder / f"{name}.png", figure_bytes(figure))
-        except OSError as error:
-            rank_zero_warn(
-                f"The bias measured at step {record['step']} could not be written to {self._folder}: {error}. "
-                "Training goes on; the next measurement tries again."
-            )
+            self._publisher.publish(trainer.loggers, pages, self.history, self.latest, measurement.picture)
 
     @rank_zero_only
-    def _print(self, trainer: Trainer) -> None:
-        if not self.verbose or not self._unprinted:
-            return
-        self._unprinted = False
-        last, folder = self.history[-1], None if _is_dry_run(trainer) else self._folder
-        print_report(last, caption_of(last, self.settings), trainer.loggers, folder, self.figures)
-
-
-def _is_dry_run(trainer: Trainer) -> bool:
-    """Whether this is a ``fast_dev_run``, which leaves no files behind."""
-    return bool(getattr(trainer, "fast_dev_run", False))
+    def _close(self, trainer: Trainer) -> None:
+        """Try once more to write what is missing, and print the last measurement."""
+        if self._publisher is not None:
+            self._publisher.write()
+            if self.verbose:
+                self._publisher.print(trainer.loggers)
 
 
 def _monitors(trainer: Trainer) -> list[BiasMonitor]:

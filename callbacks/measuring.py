@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sized
+from collections.abc import Generator, Iterator, Sized
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,6 +25,7 @@ __all__ = (
     "terminal",
     "traceless",
     "unstarted",
+    "validation_batches",
     "validation_loader",
 )
 
@@ -38,24 +39,26 @@ def traceless(trainer: Trainer, module: LightningModule, batch_statistics: bool 
     Args:
         trainer: the Trainer, for its precision.
         module: the LightningModule.
-        batch_statistics: normalise by the statistics of the batch, as in training, instead of the running ones. The
-            running statistics are put back afterwards.
+        batch_statistics: normalise by the statistics of the batch, as in training, instead of the running ones,
+            which are not touched.
     """
     modes = [(part, part.training) for part in module.modules()]
     norms = [part for part in module.modules() if isinstance(part, _NormBase)] if batch_statistics else []
-    kept = [(buffer, buffer.clone()) for norm in norms for buffer in norm.buffers()]
+    tracking = [(norm, norm.track_running_stats) for norm in norms]
     with isolate_rng(include_cuda=module.device.type == "cuda"), torch.no_grad():
         try:
             module.eval()
             for norm in norms:
                 norm.train()
+                # Not updated and put back later: a checkpoint that another thread or a signal writes now is right too.
+                norm.track_running_stats = False
             with trainer.precision_plugin.forward_context():
                 yield
         finally:
             for part, mode in modes:
                 part.training = mode
-            for buffer, value in kept:
-                buffer.copy_(value)
+            for norm, tracked in tracking:
+                norm.track_running_stats = tracked
 
 
 def refuse_sharded(trainer: Trainer, callback: str) -> None:
@@ -128,3 +131,31 @@ def unstarted(loader: Any) -> Iterator[None]:
             ours, loader._iterator = loader._iterator, kept
             if ours is not None:
                 ours._shutdown_workers()
+
+
+def validation_batches(trainer: Trainer, module: LightningModule, dataloader_idx: int) -> Generator[Any, None, None]:
+    """Batches of a validation loader in the midst of a fit, as the validation loop would give them.
+
+    The model is in eval mode, and nothing remembers afterwards that the loader was read: see :func:`traceless` and
+    :func:`unstarted`. Close the generator when enough has been read.
+
+    Raises:
+        MisconfigurationException: if there is no loader of this number.
+    """
+    loop = trainer.fit_loop.epoch_loop.val_loop
+    # User code may look at the stage, to augment training batches only for instance.
+    trainer.validating = True
+    try:
+        if trainer.val_dataloaders is None:
+            loop.setup_data()
+        loader, limit = validation_loader(trainer, dataloader_idx), loop.max_batches[dataloader_idx]
+        # Starting a loader draws from the global generator; traceless puts it back.
+        with traceless(trainer, module), unstarted(loader):
+            for batch_idx, batch in enumerate(loader):
+                if batch_idx >= limit:
+                    break
+                batch = trainer.precision_plugin.convert_input(batch)
+                batch = module._on_before_batch_transfer(batch, dataloader_idx=dataloader_idx)
+                yield trainer.strategy.batch_to_device(batch, dataloader_idx=dataloader_idx)
+    finally:
+        trainer.training = True

@@ -20,6 +20,8 @@ from ..models.static_dropout import Rescale, ScoreEstimator, StaticDropoutLayer,
 from ..perturbations.shuffling import shuffled_by_key
 from .batches import VideoInputs
 from .measuring import float64_device, refuse_sharded, traceless
+from .requeue import hold_back_requeue
+from .thinning import Thinning
 
 __all__ = ("StaticDropout",)
 
@@ -145,6 +147,7 @@ class StaticDropout(Callback):
         """Refuse what cannot work before anything is spent."""
         if stage == "fit":
             refuse_sharded(trainer, "StaticDropout")
+            hold_back_requeue(trainer)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Find the layer and hook it before the first forward pass: later hooks do not fire in compiled models."""
@@ -246,9 +249,9 @@ class StaticDropout(Callback):
         self._detach()
         module = self._target.module
         if self._target.selector == INPUT:
-            self._handle = module.register_forward_pre_hook(self._thin_input, with_kwargs=True)
+            self._handle = module.register_forward_pre_hook(Thinning(self._thin_input), with_kwargs=True)
         elif self._target.selector is None:
-            self._handle = module.register_forward_hook(self._thin_output)
+            self._handle = module.register_forward_hook(Thinning(self._thin_output))
         else:
             raise OptionError(f"layer={self._target.name!r}: only a whole output or an [input] can be thinned.")
 

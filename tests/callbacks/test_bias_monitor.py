@@ -6,6 +6,7 @@ from __future__ import annotations
 import csv
 import json
 import random
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,10 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from toys import Clips, ToyClassifier, count_hooks, fit, loader_of, loaders, make_trainer, same_weights
+from toys import Clips, ResumableLoader, ToyClassifier, count_hooks, fit, loader_of, loaders, make_trainer, same_weights
 
 from staticdropout import files
-from staticdropout.callbacks import BiasMonitor, VideoInputs, bias_monitor
+from staticdropout.callbacks import BiasMonitor, VideoInputs, bias_files
 from staticdropout.callbacks.bias_measurement import BiasMeasurement
 from staticdropout.errors import BatchError, LayerNotFoundError
 from staticdropout.models import capture
@@ -258,21 +259,62 @@ def test_a_run_for_debugging_leaves_no_files(tmp_path: Path) -> None:
     assert not (tmp_path / "bias").exists()
 
 
-def test_a_full_disk_costs_a_warning_and_the_next_measurement_tries_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_costs_one_warning_and_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_space = monitor(dirpath=tmp_path / "with_space")
+    fit(tmp_path, [with_space])
     calls: list[Path] = []
 
     def full(path: Path, content: bytes | str) -> None:
         calls.append(path)
-        if len(calls) == 1:
+        if len(calls) <= 2:  # the first two measurements, each at its first file
             raise OSError(28, "No space left on device")
         files.write_whole(path, content)
 
-    monkeypatch.setattr(bias_monitor, "write_whole", full)
-    with pytest.warns(UserWarning, match="No space left on device"):
-        fit(tmp_path, [monitor(figures=False)])
-    assert len((tmp_path / "bias" / "bias.csv").read_text().splitlines()) == 1 + 3 * 3
+    monkeypatch.setattr(bias_files, "write_whole", full)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fit(tmp_path, [monitor(dirpath=tmp_path / "full")])
+    assert sum("No space left on device" in str(warning.message) for warning in caught) == 1
+    names = sorted(path.relative_to(tmp_path / "full") for path in (tmp_path / "full").rglob("*"))
+    assert names == sorted(path.relative_to(tmp_path / "with_space") for path in (tmp_path / "with_space").rglob("*"))
+    for name in names:
+        if (tmp_path / "full" / name).is_file():
+            assert (tmp_path / "full" / name).read_bytes() == (tmp_path / "with_space" / name).read_bytes()
+
+
+def test_a_logger_that_cannot_take_figures_costs_one_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*args: Any, **options: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    logger = TensorBoardLogger(tmp_path)
+    monkeypatch.setattr(type(logger.experiment), "add_figure", broken)
+    with pytest.warns(UserWarning, match="handed to the loggers.*No space left"):
+        fit(tmp_path, [monitor()], logger=logger)
+    assert (Path(logger.log_dir) / "bias" / "curves.png").is_file()
+
+
+def _fit_in_order(folder: Path, callbacks: list[Callback], ckpt_path: Path | None = None) -> None:
+    """Six steps an epoch, validations after every second; nothing random that a checkpoint does not hold."""
+    torch.manual_seed(0)
+    module = ToyClassifier()
+    module.backbone.dropout.p = 0.0
+    trainer = make_trainer(folder, callbacks, val_check_interval=2, enable_checkpointing=True)
+    trainer.fit(module, ResumableLoader(Clips(24), 4), DataLoader(Clips(12), 6), ckpt_path=ckpt_path)
+
+
+@pytest.mark.parametrize(("every", "measured"), [(1, [0, 2, 4, 6, 8, 10, 12]), (2, [0, 2, 6, 10])])
+def test_resuming_at_any_step_gives_the_curves_of_the_uninterrupted_run(
+    tmp_path: Path, every: int, measured: list[int]
+) -> None:
+    # ModelCheckpoint writes these before the validation of their step, which Lightning does not repeat.
+    saver = ModelCheckpoint(tmp_path / "steps", filename="{step}", every_n_train_steps=1, save_top_k=-1)
+    whole = monitor(figures=False, dirpath=tmp_path / "whole", every_n_validations=every)
+    _fit_in_order(tmp_path, [whole, saver])
+    assert [entry["step"] for entry in whole.history] == measured
+    for step in range(1, 13):
+        resumed = monitor(figures=False, dirpath=tmp_path / f"resumed{step}", every_n_validations=every)
+        _fit_in_order(tmp_path, [resumed], tmp_path / "steps" / f"step={step}.ckpt")
+        assert resumed.history == whole.history, f"resumed at step {step}"
 
 
 def test_without_layers_the_input_of_the_classifier_is_measured(tmp_path: Path) -> None:

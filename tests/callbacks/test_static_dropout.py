@@ -258,6 +258,25 @@ def test_no_hook_is_left_behind(tmp_path: Path, failure: str) -> None:
     pickle.dumps(copy.deepcopy(module))
 
 
+@pytest.mark.parametrize("layer", [None, "backbone.layer2"])
+@pytest.mark.parametrize("how", [copy.deepcopy, lambda module: pickle.loads(pickle.dumps(module))])
+def test_a_copy_made_in_the_midst_of_training_drops_nothing(tmp_path: Path, layer: str | None, how: Any) -> None:
+    copies: list[Any] = []
+
+    class Teacher(Callback):
+        def on_train_batch_start(self, trainer: Trainer, pl_module: ToyClassifier, batch: Any, batch_idx: int) -> None:  # type: ignore[override]
+            copies.append(how(pl_module.backbone))
+
+    callback = StaticDropout(rate=0.5, layer=layer, every_n_steps=1, min_clips=1)
+    fit(tmp_path, [callback, Teacher()], max_epochs=1)
+    teacher = copies[-1].train()
+    teacher.dropout.p = 0.0
+    seen: list[Tensor] = []
+    teacher.fc.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    teacher(torch.rand(4, 3, 6, 12, 12))
+    assert not (seen[0] == 0).any()
+
+
 def test_it_is_the_identity_outside_training(tmp_path: Path) -> None:
     callback = StaticDropout(rate=0.5)
     module, trainer = fit(tmp_path, [callback])

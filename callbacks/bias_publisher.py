@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bring measurements to the loggers, the disk and the terminal; a full disk never costs the training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_warn
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from ..metrics import LayerBias
+from .bias_files import PendingFiles, figure_bytes, history_csv, measurement_json
+from .bias_report import caption_of, draw_report, print_report
+from .loggers import lay_out_dashboard, log_figure
+
+__all__ = ("BiasPublisher",)
+
+
+class BiasPublisher:
+    """What is made of the measurements of one monitor, on rank 0.
+
+    Args:
+        name: of the monitor.
+        folder: for the files.
+        settings: what a number has to be quoted with.
+        figures: whether to draw.
+        dry: write no files, as in a ``fast_dev_run``.
+
+    Example:
+        >>> BiasPublisher("bias", Path("logs/bias"), {"threshold": 0.5}, figures=True).folder.name
+        'bias'
+    """
+
+    def __init__(
+        self, name: str, folder: Path, settings: Mapping[str, Any], figures: bool = True, dry: bool = False
+    ) -> None:
+        self.name, self.folder, self.settings, self.figures, self.dry = name, folder, settings, figures, dry
+        self._files = PendingFiles(folder)
+        self._laid_out = False
+        self._warned = False
+        self._unprinted: Mapping[str, Any] | None = None
+
+    def publish(
+        self,
+        loggers: Sequence[Logger],
+        pages: Mapping[str, Sequence[str]],
+        history: Sequence[Mapping[str, Any]],
+        biases: Mapping[str, LayerBias],
+        picture: Mapping[str, Tensor],
+    ) -> None:
+        """Log, draw and write the last measurement.
+
+        Args:
+            loggers: of the Trainer.
+            pages: the layers of every monitor by its name: TensorBoard shows the last layout that it finds.
+            history: all measurements so far.
+            biases: the full results of the last one by layer, on the CPU.
+            picture: a triplet as ``{name: (T, H, W, 3)}`` pixels, or nothing.
+        """
+        record = history[-1]
+        self._unprinted = record
+        if not self._laid_out:
+            lay_out_dashboard(loggers, pages)
+            self._laid_out = True
+        drawn: dict[str, Figure] = {}
+        if self.figures:
+            drawn = draw_report(history, record, biases, picture, self.settings)
+        try:
+            for name, figure in drawn.items():
+                log_figure(loggers, f"{self.name}_figures/{name}", figure, record["step"])
+        except OSError as error:
+            self._warn("The figures could not be handed to the loggers", error)
+        if self.dry:
+            return
+        name = f"measurements/{record['stage']}_step_{record['step']:08d}.json"
+        self._files.put(name, measurement_json(record, self.settings, biases))
+        self._files.put("bias.csv", history_csv(history))
+        for name, figure in drawn.items():
+            self._files.put(f"{name}.png", figure_bytes(figure))
+        self.write()
+
+    def write(self) -> None:
+        """Write the files that are waiting; what cannot be written goes on waiting for the next time."""
+        try:
+            written = len(self._files)
+            self._files.write()
+            self._warned = self._warned and not written
+        except OSError as error:
+            self._warn(f"The bias could not be written to {self.folder}", error)
+
+    def _warn(self, what: str, error: OSError) -> None:
+        """Warn once for as long as the trouble lasts."""
+        if not self._warned:
+            rank_zero_warn(
+                f"{what}: {error}. Training goes on; the next measurement tries again, also with what is missing."
+            )
+            self._warned = True
+
+    def print(self, loggers: Sequence[Logger]) -> None:
+        """Print the last measurement as a table, if that has not been done."""
+        if self._unprinted is not None:
+            caption = caption_of(self._unprinted, self.settings)
+            print_report(self._unprinted, caption, loggers, None if self.dry else self.folder, self.figures)
+            self._unprinted = None
