@@ -18,8 +18,8 @@ test: $(VENV)/.installed-dev
 lint: $(VENV)/.installed-dev .typing/staticdropout
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	MYPYPATH=.typing $(BIN)/mypy -p staticdropout --exclude '/(tests|benchmarks)/'
-	MYPYPATH=.typing:tests/support:benchmarks $(BIN)/mypy --explicit-package-bases tests benchmarks
+	MYPYPATH=.typing $(BIN)/mypy -p staticdropout --exclude '/(tests|benchmarks|examples)/'
+	MYPYPATH=.typing:tests/support:benchmarks:examples $(BIN)/mypy --explicit-package-bases tests benchmarks examples
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .

@@ -74,14 +74,24 @@ class BiasPublisher:
                 log_figure(loggers, f"{self.name}_figures/{name}", figure, record["step"])
         except OSError as error:
             self._warn("The figures could not be handed to the loggers", error)
-        if self.dry:
-            return
+        if not self.dry:
+            self._put(record, history, biases, drawn)
+            self.write()
+        for figure in drawn.values():
+            figure.clear()  # its cycles of references would keep megabytes until the next garbage collection
+
+    def _put(
+        self,
+        record: Mapping[str, Any],
+        history: Sequence[Mapping[str, Any]],
+        biases: Mapping[str, LayerBias],
+        drawn: Mapping[str, Figure],
+    ) -> None:
         name = f"measurements/{record['stage']}_step_{record['step']:08d}.json"
         self._files.put(name, measurement_json(record, self.settings, biases))
         self._files.put("bias.csv", history_csv(history))
         for name, figure in drawn.items():
             self._files.put(f"{name}.png", figure_bytes(figure))
-        self.write()
 
     def write(self) -> None:
         """Write the files that are waiting; what cannot be written goes on waiting for the next time."""

@@ -71,7 +71,7 @@ def test_rooms_import_only_what_stands_below_them(module: str) -> None:
 
 
 def test_the_list_of_packages_is_the_tree() -> None:
-    skip = {"tests", "benchmarks", "docs", "build", "configs"}
+    skip = {"tests", "benchmarks", "examples", "docs", "build", "configs"}
     found = {"staticdropout"} | {
         "staticdropout." + ".".join(path.parent.relative_to(ROOT).parts)
         for path in ROOT.rglob("__init__.py")
