@@ -5,9 +5,12 @@ from __future__ import annotations
 
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
-__all__ = ("write_whole",)
+__all__ = ("remove_leftovers", "write_whole")
+
+_UNFINISHED = ".unfinished"
 
 
 def write_whole(path: Path, content: bytes | str) -> None:
@@ -23,7 +26,7 @@ def write_whole(path: Path, content: bytes | str) -> None:
         'whole'
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_UNFINISHED)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
@@ -34,3 +37,21 @@ def write_whole(path: Path, content: bytes | str) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what :func:`write_whole` was writing below a folder when the process was killed; hidden files, of no use.
+
+    Nobody else should be writing there at the time.
+
+    Example:
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> (folder / ".a.txt.x1.unfinished").touch()
+        >>> write_whole(folder / "b.txt", "whole")
+        >>> remove_leftovers(folder)
+        >>> [path.name for path in folder.iterdir()]
+        ['b.txt']
+    """
+    for path in folder.rglob(f".*{_UNFINISHED}"):
+        with suppress(OSError):  # one that cannot be removed does no harm
+            path.unlink()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_warn
 from tqdm.auto import tqdm
 
 from ..errors import OptionError
@@ -123,14 +123,14 @@ class BiasMonitor(Callback):
         self.latest: dict[str, LayerBias] = {}
         """The last measurement in full, by layer."""
         self._validations = 0
-        self._validated_step = 0
+        self._due = False
         self._epoch = 0
         self._restored = False
         self._may_have_missed = False
         self._caught_up_step: int | None = None
         self._checkpoint_step = 0
         self._measurement: BiasMeasurement | None = None
-        self._publisher: BiasPublisher | None = None
+        self._publisher: BiasPublisher | None = None  # on rank 0
 
     @property
     def state_key(self) -> str:
@@ -158,12 +158,13 @@ class BiasMonitor(Callback):
             # On all ranks: log_dir is a broadcast.
             folder = Path(self.dirpath or Path(trainer.log_dir or trainer.default_root_dir) / self.name)
             dry = bool(getattr(trainer, "fast_dev_run", False))
-            self._publisher = BiasPublisher(self.name, folder, self.settings, self.figures, dry)
+            if trainer.is_global_zero:
+                self._publisher = BiasPublisher(self.name, folder, self.settings, self.figures, dry)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Check the layers' names before anything is spent, and begin new curves with a new training."""
         if not self._restored and trainer.global_step == 0:
-            self.history, self._validations, self._validated_step = [], 0, 0
+            self.history, self._validations, self._due = [], 0, False
         self._may_have_missed = self._restored
         self._restored, self._caught_up_step = False, None
         self._layers_of(pl_module)
@@ -181,6 +182,13 @@ class BiasMonitor(Callback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Note the epoch: a checkpoint may be resumed when it is over."""
         self._epoch = trainer.current_epoch
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Note whether a validation follows: a checkpoint may be written before it, or in the midst of it."""
+        fetcher = trainer.fit_loop._data_fetcher
+        self._due = fetcher is not None and trainer.fit_loop.epoch_loop._should_check_val_fx(fetcher)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin a measurement, unless this is the sanity check or not its turn."""
@@ -210,8 +218,7 @@ class BiasMonitor(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the last measurement."""
-        if trainer.enable_validation:
-            self._catch_up(trainer, pl_module)  # a training that was resumed at its very end does not start again
+        self._catch_up(trainer, pl_module)  # a training that was resumed at its very end does not start again
         self._close(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -220,7 +227,7 @@ class BiasMonitor(Callback):
             self._close(trainer)
         elif not trainer.sanity_checking and not self._caught_up(trainer):
             self._validations += 1
-            self._validated_step = trainer.global_step
+            self._due = False
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Drop the measurement that was under way; all finished ones are on disk."""
@@ -231,7 +238,7 @@ class BiasMonitor(Callback):
         return {
             "history": self.history,
             "validations": self._validations,
-            "validated_step": self._validated_step,
+            "due": self._due,
             "epoch": self._epoch,
         }
 
@@ -244,7 +251,7 @@ class BiasMonitor(Callback):
         self._restored = True
         self.history = list(state_dict["history"])
         self._validations = state_dict["validations"]
-        self._validated_step = state_dict["validated_step"]
+        self._due = state_dict["due"]
         self._epoch = state_dict["epoch"]
 
     def _layers_of(self, module: LightningModule) -> list[str]:
@@ -282,16 +289,13 @@ class BiasMonitor(Callback):
         of that. Lightning goes on behind that validation, and the curve would lack a point.
         """
         may_have_missed, self._may_have_missed = self._may_have_missed, False
-        if not may_have_missed or trainer.global_step in (0, self._validated_step):
-            return
-        epoch_loop, fetcher = trainer.fit_loop.epoch_loop, trainer.fit_loop._data_fetcher
-        if fetcher is None or not epoch_loop._should_check_val_fx(fetcher):
+        if not (may_have_missed and self._due and trainer.enable_validation):
             return
         self._caught_up_step = trainer.global_step
         if self._is_its_turn():
             self._measure_outside_validation(trainer, module, "Measuring bias", epoch=self._epoch)
         self._validations += 1
-        self._validated_step = trainer.global_step
+        self._due = False
 
     def _measure_outside_validation(
         self, trainer: Trainer, module: LightningModule, title: str, epoch: int | None = None
@@ -350,11 +354,10 @@ class BiasMonitor(Callback):
             module.log_dict(shares, logger=False, rank_zero_only=False, sync_dist=False)
         for logger in trainer.loggers:
             logger.log_metrics(bias_scalars(numbers, self.name), step=step)
-        if trainer.is_global_zero and self._publisher is not None:
+        if self._publisher is not None:
             pages = {monitor.name: monitor._layers_of(trainer.lightning_module) for monitor in _monitors(trainer)}
             self._publisher.publish(trainer.loggers, pages, self.history, self.latest, measurement.picture)
 
-    @rank_zero_only
     def _close(self, trainer: Trainer) -> None:
         """Try once more to write what is missing, and print the last measurement."""
         if self._publisher is not None:

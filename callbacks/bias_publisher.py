@@ -12,12 +12,16 @@ from lightning.pytorch.utilities import rank_zero_warn
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from ..files import remove_leftovers
 from ..metrics import LayerBias
 from .bias_files import PendingFiles, figure_bytes, history_csv, measurement_json
 from .bias_report import caption_of, draw_report, print_report
 from .loggers import lay_out_dashboard, log_figure
 
 __all__ = ("BiasPublisher",)
+
+FILES = "The bias could not be written"
+LOGGERS = "The figures could not be handed to the loggers"
 
 
 class BiasPublisher:
@@ -40,8 +44,10 @@ class BiasPublisher:
     ) -> None:
         self.name, self.folder, self.settings, self.figures, self.dry = name, folder, settings, figures, dry
         self._files = PendingFiles(folder)
+        if not dry:
+            remove_leftovers(folder)
         self._laid_out = False
-        self._warned = False
+        self._troubles: set[str] = set()
         self._unprinted: Mapping[str, Any] | None = None
 
     def publish(
@@ -72,8 +78,9 @@ class BiasPublisher:
         try:
             for name, figure in drawn.items():
                 log_figure(loggers, f"{self.name}_figures/{name}", figure, record["step"])
+            self._troubles.discard(LOGGERS)
         except OSError as error:
-            self._warn("The figures could not be handed to the loggers", error)
+            self._warn(LOGGERS, error)
         if not self.dry:
             self._put(record, history, biases, drawn)
             self.write()
@@ -95,20 +102,23 @@ class BiasPublisher:
 
     def write(self) -> None:
         """Write the files that are waiting; what cannot be written goes on waiting for the next time."""
+        if not self._files:
+            return
         try:
-            written = len(self._files)
             self._files.write()
-            self._warned = self._warned and not written
+            self._troubles.discard(FILES)
         except OSError as error:
-            self._warn(f"The bias could not be written to {self.folder}", error)
+            self._warn(FILES, error)
 
-    def _warn(self, what: str, error: OSError) -> None:
-        """Warn once for as long as the trouble lasts."""
-        if not self._warned:
+    def _warn(self, trouble: str, error: OSError) -> None:
+        """Warn once for as long as there is trouble of either kind: a full disk is one trouble."""
+        if not self._troubles:
+            where = f" to {self.folder}" if trouble == FILES else ""
             rank_zero_warn(
-                f"{what}: {error}. Training goes on; the next measurement tries again, also with what is missing."
+                f"{trouble}{where}: {error}. Training goes on; the next measurement tries again, also with the files "
+                "that are missing."
             )
-            self._warned = True
+        self._troubles.add(trouble)
 
     def print(self, loggers: Sequence[Logger]) -> None:
         """Print the last measurement as a table, if that has not been done."""

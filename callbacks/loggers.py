@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
@@ -89,8 +90,9 @@ def log_figure(loggers: Iterable[Logger], tag: str, figure: Figure, step: int) -
     """Hand a figure to every logger that takes pictures: TensorBoard, W&B, MLflow."""
     for logger in loggers:
         if isinstance(logger, TensorBoardLogger):
-            # close=False: the figure does not belong to pyplot.
-            logger.experiment.add_figure(tag, figure, global_step=step, close=False)
+            with _outliving_failure(logger):
+                # close=False: the figure does not belong to pyplot.
+                logger.experiment.add_figure(tag, figure, global_step=step, close=False)
         elif isinstance(logger, WandbLogger):
             import wandb
 
@@ -99,11 +101,27 @@ def log_figure(loggers: Iterable[Logger], tag: str, figure: Figure, step: int) -
             logger.experiment.log_figure(logger.run_id, figure, f"{tag}/step_{step:08d}.png")
 
 
+@contextmanager
+def _outliving_failure(logger: TensorBoardLogger) -> Iterator[None]:
+    """Let a failed write raise here, and not in whatever the user logs next.
+
+    TensorBoard writes in a thread that ends with its first failure; every later call raises that again, and half a
+    record hides all that comes after it in the same file. The next use of the logger begins a new file.
+    """
+    try:
+        yield
+        logger.experiment.flush()
+    except OSError:
+        logger._experiment = None
+        raise
+
+
 def log_image(loggers: Iterable[Logger], tag: str, image: ndarray, step: int) -> None:
     """Hand a picture ``(H, W, 3)`` uint8 to every logger that takes pictures: TensorBoard, W&B, MLflow."""
     for logger in loggers:
         if isinstance(logger, TensorBoardLogger):
-            logger.experiment.add_image(tag, image, global_step=step, dataformats="HWC")
+            with _outliving_failure(logger):
+                logger.experiment.add_image(tag, image, global_step=step, dataformats="HWC")
         elif isinstance(logger, WandbLogger):
             logger.log_image(tag, [image], step=step)
         elif isinstance(logger, MLFlowLogger):

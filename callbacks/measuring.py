@@ -96,7 +96,8 @@ def validation_loader(trainer: Trainer, dataloader_idx: int) -> Any:
     Raises:
         MisconfigurationException: if there is no loader of this number.
     """
-    loaders = CombinedLoader(trainer.val_dataloaders, "sequential").flattened if trainer.val_dataloaders else []
+    given = trainer.val_dataloaders  # asking a loader for its truth asks an endless one for its length
+    loaders = CombinedLoader(given, "sequential").flattened if given is not None else []
     if dataloader_idx >= len(loaders):
         raise MisconfigurationException(
             f"dataloader_idx={dataloader_idx}, but the number of validation loaders, counted from 0, is {len(loaders)}."

@@ -9,6 +9,7 @@ from types import FrameType
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.environments import SLURMEnvironment  # type: ignore[attr-defined]
 from lightning.pytorch.trainer.connectors.signal_connector import _HandlersCompose
 from lightning.pytorch.utilities import rank_zero_info
@@ -16,21 +17,24 @@ from lightning.pytorch.utilities import rank_zero_info
 __all__ = ("RequeueBetweenSteps", "hold_back_requeue")
 
 
-class RequeueBetweenSteps(Callback):
+class RequeueBetweenSteps(Checkpoint):
     """Holds SLURM's requeue signal back until the training step, or the validation, that it meets is over.
 
     Lightning's handler writes the checkpoint the moment the signal arrives: between a forward and a backward pass,
     with a batch fetched that was not trained on and running statistics that have already changed, or in the midst of
-    a validation. Such a checkpoint cannot be resumed exactly. This callback waits for the end of the step, when all
-    other callbacks have had their turn, and then lets the handler do its work. Under DDP all ranks act at the same
-    step. A signal during validation waits for its end: ask SLURM for it early enough (``--signal=USR1@300``).
+    a validation. Such a checkpoint cannot be resumed exactly. This callback waits until the optimizer has stepped and,
+    where a validation follows or the epoch ends, until that is over and all other callbacks have had their turn; then
+    it lets the handler do its work. Under DDP all ranks act at the same step. Ask SLURM for the signal as long before
+    the end as a validation takes (``--signal=USR1@300``).
 
     :class:`StaticDropout` and :class:`BiasMonitor` add it by themselves where a job is requeued automatically; without
-    SLURM it does nothing.
+    SLURM it does nothing. It is a ``Checkpoint``, so that the Trainer calls it after the callbacks that are none; where
+    you add it yourself, add a ModelCheckpoint too, as the Trainer then brings none of its own.
 
     Example:
         >>> from lightning.pytorch import Trainer
-        >>> trainer = Trainer(callbacks=[RequeueBetweenSteps()], logger=False, enable_checkpointing=False)
+        >>> from lightning.pytorch.callbacks import ModelCheckpoint
+        >>> trainer = Trainer(callbacks=[ModelCheckpoint(), RequeueBetweenSteps()], logger=False)
     """
 
     def __init__(self) -> None:
@@ -52,13 +56,20 @@ class RequeueBetweenSteps(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """The step is over."""
-        self._release(trainer)
+        """The step is over, if nothing else belongs to it: accumulation, a validation, the end of the epoch."""
+        loop, fetcher = trainer.fit_loop.epoch_loop, trainer.fit_loop._data_fetcher
+        validates = fetcher is not None and loop._should_check_val_fx(fetcher)
+        if not (loop._should_accumulate() or loop._num_ready_batches_reached() or validates):
+            self._release(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The validation is over, and with it everything that is done at this step."""
-        if not trainer.sanity_checking:
+        if not (trainer.sanity_checking or trainer.fit_loop.epoch_loop._should_accumulate()):
             self._release(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The epoch is over: Lightning resumes rightly from here, but not from its last step."""
+        self._release(trainer)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._received = True

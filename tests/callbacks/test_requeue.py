@@ -89,7 +89,7 @@ def test_it_is_added_last_and_once(tmp_path: Path, slurm: Path) -> None:
 
 def test_without_slurm_nothing_is_added_and_no_signal_is_touched(tmp_path: Path) -> None:
     look, before = Look(), signal.getsignal(signal.SIGUSR1)
-    fit(tmp_path, [StaticDropout(), RequeueBetweenSteps(), look], max_epochs=1)
+    fit(tmp_path, [StaticDropout(), RequeueBetweenSteps(), look], max_epochs=1, enable_checkpointing=True)
     assert look.handlers == {before}
     _, trainer = fit(tmp_path, [StaticDropout(), BiasMonitor(figures=False, verbose=False)], max_epochs=1)
     assert not any(isinstance(c, RequeueBetweenSteps) for c in trainer.callbacks)  # type: ignore[attr-defined]
