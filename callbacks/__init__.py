@@ -5,6 +5,7 @@ from .batches import VideoInputs
 from .bias_monitor import BiasMonitor
 from .center_bias import CenterBias
 from .dropout_free_finetune import DropoutFreeFinetune
+from .random_state import RandomState
 from .requeue import RequeueBetweenSteps
 from .save_masks import SaveMasks
 from .segmentation_report import SegmentationReport
@@ -17,6 +18,7 @@ __all__ = (
     "BiasMonitor",
     "CenterBias",
     "DropoutFreeFinetune",
+    "RandomState",
     "RequeueBetweenSteps",
     "SaveMasks",
     "SegmentationReport",

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,10 @@ from ..perturbations import FlowTriplets, TripletFunction, VideoTriplets
 from .batches import VideoInputs
 from .bias_measurement import BiasMeasurement
 from .bias_publisher import BiasPublisher
-from .loggers import bias_scalars, tag_of
-from .measuring import dataset_length, refuse_sharded, validation_batches
+from .loggers import bias_scalars, run_folder, tag_of
+from .measuring import refuse_sharded
 from .requeue import hold_back_requeue
+from .validation_reading import dataset_length, validation_batches
 
 __all__ = ("BiasMonitor",)
 
@@ -151,15 +151,14 @@ class BiasMonitor(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse what cannot work, and settle the folder on all ranks."""
-        refuse_sharded(trainer, "BiasMonitor")
-        if stage == "fit":
-            hold_back_requeue(trainer)
         if stage in ("fit", "validate"):
-            # On all ranks: log_dir is a broadcast.
-            folder = Path(self.dirpath or Path(trainer.log_dir or trainer.default_root_dir) / self.name)
+            refuse_sharded(trainer, "BiasMonitor")
+            folder = Path(self.dirpath or run_folder(trainer) / self.name)
             dry = bool(getattr(trainer, "fast_dev_run", False))
             if trainer.is_global_zero:
                 self._publisher = BiasPublisher(self.name, folder, self.settings, self.figures, dry)
+        if stage == "fit":
+            hold_back_requeue(trainer)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Check the layers' names before anything is spent, and begin new curves with a new training."""
@@ -236,7 +235,7 @@ class BiasMonitor(Callback):
     def state_dict(self) -> dict[str, Any]:
         """The measurements so far, as plain values."""
         return {
-            "history": self.history,
+            "history": list(self.history),  # a copy: a checkpoint may be written later, by another thread
             "validations": self._validations,
             "due": self._due,
             "epoch": self._epoch,
@@ -301,22 +300,24 @@ class BiasMonitor(Callback):
         self, trainer: Trainer, module: LightningModule, title: str, epoch: int | None = None
     ) -> None:
         """One pass over the first validation batches, as the validation loop would give them."""
-        self._measurement = self._new_measurement(trainer, module)
-        bar = tqdm(
-            total=self._measurement.num_clips,
-            desc=title,
-            unit="clip",
-            leave=False,
-            disable=trainer.progress_bar_callback is None or not trainer.is_global_zero,
-        )
         try:
-            with bar, closing(validation_batches(trainer, module, self.dataloader_idx)) as batches:
-                for batch in batches:
-                    if not self._measurement.wants_more(trainer.world_size):
-                        break
-                    before = self._measurement.num_seen
-                    self._add(trainer, module, batch)
-                    bar.update((self._measurement.num_seen - before) * trainer.world_size)
+            with validation_batches(trainer, module, self.dataloader_idx) as batches:
+                self._measurement = self._new_measurement(trainer, module)
+                with tqdm(
+                    total=self._measurement.num_clips,
+                    desc=title,
+                    unit="clip",
+                    leave=False,
+                    disable=trainer.progress_bar_callback is None or not trainer.is_global_zero,
+                ) as bar:
+                    while self._measurement.wants_more(trainer.world_size):
+                        try:
+                            batch = next(batches)
+                        except StopIteration:
+                            break
+                        before = self._measurement.num_seen
+                        self._add(trainer, module, batch)
+                        bar.update((self._measurement.num_seen - before) * trainer.world_size)
                 self._finish(trainer, module, log_for_callbacks=False, epoch=epoch)
         finally:
             self._measurement = None

@@ -20,7 +20,7 @@ from ..files import write_whole
 from ..metrics.center_bias import average_mask, central_share
 from ..visualization.center_bias import center_bias_figure
 from .bias_files import figure_bytes
-from .loggers import log_figure
+from .loggers import log_figure, run_folder
 
 __all__ = ("CenterBias",)
 
@@ -58,7 +58,7 @@ class CenterBias(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Settle the folder, on all ranks: they have to agree on it."""
-        self._folder = Path(self.dirpath or trainer.log_dir or trainer.default_root_dir)
+        self._folder = Path(self.dirpath or run_folder(trainer))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw training and validation masks."""

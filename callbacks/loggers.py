@@ -7,15 +7,17 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
+from lightning.pytorch import Trainer
+from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from matplotlib.figure import Figure
 from numpy import ndarray
 
 from ..metrics import ENCODINGS
 
-__all__ = ("bias_scalars", "lay_out_dashboard", "log_figure", "log_image", "tag_of")
+__all__ = ("bias_scalars", "lay_out_dashboard", "log_figure", "log_image", "run_folder", "tag_of")
 
 
 def tag_of(layer: str) -> str:
@@ -26,6 +28,25 @@ def tag_of(layer: str) -> str:
         'head.fc.input'
     """
     return re.sub(r"\[(.+)\]$", r".\1", layer)
+
+
+def run_folder(trainer: Trainer) -> Path:
+    """The folder of a run, for the files beside its logs; to be called on all ranks.
+
+    ``trainer.log_dir`` for TensorBoard and CSV. For loggers where that is the folder of all runs (W&B, MLflow), the
+    folder where ModelCheckpoint puts its own: ``save_dir/name/version``. Without a logger ``default_root_dir``.
+
+    Example:
+        >>> run_folder(Trainer(logger=False, default_root_dir="runs", enable_checkpointing=False)).name
+        'runs'
+    """
+    folder = trainer.log_dir  # a broadcast
+    logger = trainer.loggers[0] if trainer.loggers else None
+    if logger is not None and not isinstance(logger, TensorBoardLogger | CSVLogger):
+        version = logger.version if isinstance(logger.version, str) else f"version_{logger.version}"
+        own = Path(logger.save_dir or trainer.default_root_dir, str(logger.name), version)
+        folder = trainer.strategy.broadcast(str(own))
+    return Path(folder or trainer.default_root_dir)
 
 
 def bias_scalars(measurement: Mapping[str, Mapping[str, float]], name: str = "bias") -> dict[str, float]:

@@ -17,7 +17,7 @@ from torch import Tensor
 from ..errors import BatchError, OptionError, UnknownNameError
 from ..files import write_whole
 from ..visualization.overlays import overlay, overlay_sheet
-from .loggers import log_image
+from .loggers import log_image, run_folder
 from .measuring import terminal
 
 __all__ = ("SaveMasks",)
@@ -76,7 +76,7 @@ class SaveMasks(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Settle the folder on all ranks."""
-        self._folder = Path(self.dirpath or Path(trainer.log_dir or trainer.default_root_dir) / "segmentation")
+        self._folder = Path(self.dirpath or run_folder(trainer) / "segmentation")
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin a new sheet."""

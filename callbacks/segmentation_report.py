@@ -13,6 +13,7 @@ from ..metrics import SUCCESS_THRESHOLDS, CamouflageResult, SegmentationResult
 from ..metrics.camouflage_scores import OverlapScores
 from ..metrics.segmentation_result import SequenceScores
 from ..visualization.results_table import results_csv, results_table
+from .loggers import run_folder
 from .measuring import terminal
 
 __all__ = ("SegmentationReport",)
@@ -44,7 +45,7 @@ class SegmentationReport(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Settle the folder."""
-        self._folder = Path(self.dirpath or Path(trainer.log_dir or trainer.default_root_dir) / "segmentation")
+        self._folder = Path(self.dirpath or run_folder(trainer) / "segmentation")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the files; print after ``trainer.validate``."""

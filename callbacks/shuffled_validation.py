@@ -13,7 +13,8 @@ from torchmetrics import MeanMetric
 from ..errors import OptionError
 from ..perturbations.shuffling import shuffled_by_key
 from .batches import VideoInputs
-from .measuring import dataset_length, refuse_sharded, terminal, traceless
+from .measuring import refuse_sharded, terminal, traceless
+from .validation_reading import dataset_length
 
 __all__ = ("ShuffledValidation",)
 

@@ -11,7 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
-from ..errors import OptionError
+from ..errors import BatchError, OptionError
 from ..metrics.correlation import merge_moments, pair_moments
 from ..models.channel_selection import Sampling, ScoreTransform
 from ..models.features import capture, guess_channel_dim
@@ -210,6 +210,11 @@ class StaticDropout(Callback):
 
     def _probe(self, trainer: Trainer, pl_module: LightningModule, batch: Any) -> None:
         """Two forward passes, of the clips and of their shuffled copies, and new scores."""
+        if batch is None:
+            raise BatchError(
+                "StaticDropout found no batch: Lightning hands callbacks none where training_step takes a "
+                "dataloader_iter. Let training_step take a batch."
+            )
         assert self._target is not None  # noqa: S101 - set in on_fit_start
         video = self.inputs.find(batch)
         keys = self.inputs.keys(batch, len(video), trainer)
@@ -247,6 +252,8 @@ class StaticDropout(Callback):
     def _attach(self) -> None:
         assert self._target is not None  # noqa: S101 - set in on_fit_start
         self._detach()
+        # A graph that was compiled in an earlier training knows nothing of the hook: let it be compiled anew.
+        torch.compiler.reset()
         module = self._target.module
         if self._target.selector == INPUT:
             self._handle = module.register_forward_pre_hook(Thinning(self._thin_input), with_kwargs=True)

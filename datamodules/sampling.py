@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which frames of a video make a clip.
 
-Pure functions of the video's length. Random choices come from torch's generator: the global one of the (worker)
-process, which ``seed_everything(seed, workers=True)`` makes reproducible, or one that is passed in.
+Pure functions of the video's length. Random choices come from torch's generator: the global one, which the loaders of
+our data modules seed for every item (see :mod:`.draws`), or one that is passed in.
 """
 
 from __future__ import annotations

@@ -8,18 +8,19 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-from lightning import LightningDataModule
 from numpy.typing import NDArray
-from torch.utils.data import ConcatDataset, DataLoader
+from torch.utils.data import DataLoader
 
 from ..errors import UnknownNameError
 from ..perturbations.flow_colours import Encoding
+from .draws import DrawnConcatDataset
 from .flow import FileFormat
 from .flow_preparation import prepare_flow
 from .frame_files import OnSizeMismatch
 from .layouts import list_sequences, refuse
 from .loaders import default_num_workers, make_loader
 from .option_checks import as_size, check_clip_frames, check_counts
+from .seeded_module import SeededDataModule
 from .segmentation_dataset import SegmentationDataset, collate_frames
 from .segmentation_sources import SegmentationSource
 from .segmentation_splits import evaluation_split, roles_of
@@ -28,7 +29,7 @@ from .segmentation_transforms import SegmentationEvalTransform, SegmentationTrai
 __all__ = ("VideoSegmentationDataModule",)
 
 
-class VideoSegmentationDataModule(LightningDataModule):
+class VideoSegmentationDataModule(SeededDataModule):
     """DAVIS 2016 and 2017, YouTube-VOS, TAO-VOS, ImageNet-VID, MoCA, or any data set in one of their layouts.
 
     Batches are dicts of uint8: ``image`` (B, 3, H, W), ``flow`` (B, 3, H, W), optical flow as a colour picture, and
@@ -227,10 +228,10 @@ class VideoSegmentationDataModule(LightningDataModule):
             yield from dataset.annotations()
 
     def _loader(self, role: str) -> DataLoader[dict[str, Any]]:
-        dataset: ConcatDataset[dict[str, Any]] = ConcatDataset(self._datasets[role])
-        training = role == "train"
+        dataset, training = DrawnConcatDataset(self._datasets[role]), role == "train"
         batch_size = self.batch_size if training else self.eval_batch_size
-        return make_loader(dataset, len(dataset), batch_size, training, self.num_workers, collate_frames, self.trainer)
+        count, seed = len(dataset), self.training_seed() if training else 0
+        return make_loader(dataset, count, batch_size, training, self.num_workers, collate_frames, self.trainer, seed)
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Augmented frames with masks of the training split and of ``more``, shuffled."""

@@ -64,7 +64,7 @@ class SegmentationTrainTransform:
     aspect, as the reference does, vectors are turned as if it had not. Zooming changes the magnitudes of flow drawn at
     a fixed scale only (``fixed_scale``): drawn at each picture's own largest magnitude, they stay.
 
-    Draws come from torch's global generator, which Lightning seeds in every worker process.
+    Draws come from torch's global generator, which the data module's loader seeds for every item.
 
     Args:
         size: height and width of what comes out, in pixels.

@@ -6,13 +6,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from ..errors import AnnotationError
 from .loaders import default_num_workers, make_loader
 from .readers import resolve_reader
 from .sampling import Sampling
+from .seeded_module import SeededDataModule
 from .ssv2_annotations import Split, find_annotation, find_videos, read_class_names, read_split
 from .transforms import EvalTransform, TrainTransform
 from .video_dataset import VideoCollate, VideoDataset
@@ -20,7 +20,7 @@ from .video_dataset import VideoCollate, VideoDataset
 __all__ = ("SSv2DataModule",)
 
 
-class SSv2DataModule(LightningDataModule):
+class SSv2DataModule(SeededDataModule):
     """Something-Something V2, or any data set in its layout.
 
     Batches are ``{"video": (B, 3, T, H, W) uint8, "label": (B,) int64, "id": list of str}`` and, only where a video
@@ -161,8 +161,8 @@ class SSv2DataModule(LightningDataModule):
     def _loader(self, role: str) -> DataLoader[dict[str, Any]]:
         dataset, training = self._datasets[role], role == "train"
         batch_size = self.batch_size if training else self.eval_batch_size
-        collate = VideoCollate(dataset.item_shape)
-        return make_loader(dataset, len(dataset), batch_size, training, self.num_workers, collate, self.trainer)
+        collate, seed = VideoCollate(dataset.item_shape), self.training_seed() if training else 0
+        return make_loader(dataset, len(dataset), batch_size, training, self.num_workers, collate, self.trainer, seed)
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Random clips of the training split, shuffled."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..errors import VideoDecodeError
+from .draws import Draw, drawn
 from .readers import open_video
 from .sampling import Sampling, sample_clips
 from .transforms import ClipTransform
@@ -55,7 +56,8 @@ class VideoDataset(Dataset[dict[str, Any]]):
         reader: name of the video reader.
         short_side: decode larger videos at this shorter side in pixels; None: as they are.
         on_error: ``"raise"`` or ``"skip"``.
-        generator: source of randomness in training; None: torch's global one, which Lightning seeds in every worker.
+        generator: source of the sampled frames in training; None: torch's global one, from which the transform draws in
+            any case. With None, an item that is asked for by a :class:`.Draw` depends on the draw alone.
 
     Example:
         >>> import tempfile
@@ -101,8 +103,12 @@ class VideoDataset(Dataset[dict[str, Any]]):
         clip = (3, self.num_frames, size, size)
         return clip if views == 1 else (views, *clip)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        """Return the clip of entry ``index``."""
+    def __getitem__(self, asked: Draw | int) -> dict[str, Any]:
+        """Return the clip of the entry that is asked for."""
+        with drawn(asked) as index:
+            return self._item(index)
+
+    def _item(self, index: int) -> dict[str, Any]:
         entry = self.entries[index]
         try:
             item: dict[str, Any] = {"video": self._load(entry), "label": entry.label, "id": entry.id}

@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import Callback, LightningModule
 from timm.scheduler.scheduler import Scheduler as TimmScheduler
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
+from ..callbacks.random_state import RandomState
 from .parameter_groups import parameter_groups
 
 __all__ = ("OptimizerCallable", "RecipeModule", "SchedulerCallable")
@@ -51,6 +52,10 @@ class RecipeModule(LightningModule):
         """What the weights of ``self.model`` are kept in; with ``precision="bf16-true"`` it is not that of pixels."""
         parameter = next(self.model.parameters(), None)
         return torch.float32 if parameter is None else parameter.dtype
+
+    def configure_callbacks(self) -> list[Callback]:
+        """Keep random states in checkpoints; Lightning leaves out one that the Trainer was given, too."""
+        return [RandomState()]
 
     def configure_optimizers(self) -> Any:
         """The optimizer over parameter groups, and its schedule."""

@@ -131,8 +131,8 @@ class VideoClassifier(RecipeModule):
         )
 
     def configure_callbacks(self) -> list[Callback]:
-        """Report videos that could not be read."""
-        return [SkippedVideos()]
+        """Report videos that could not be read, and keep random states in checkpoints."""
+        return [*super().configure_callbacks(), SkippedVideos()]
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Make float pixels of uint8 pixels, on the device."""

@@ -163,8 +163,8 @@ class VideoObjectSegmenter(RecipeModule):
     std: Tensor
 
     def configure_callbacks(self) -> list[Callback]:
-        """Print the results by sequence."""
-        return [SegmentationReport()]
+        """Print the results by sequence, and keep random states in checkpoints."""
+        return [*super().configure_callbacks(), SegmentationReport()]
 
     def setup(self, stage: str) -> None:
         """Compare with the data module, and load the backbones' weights before a training.

@@ -52,7 +52,8 @@ def test_validation_is_in_the_order_of_the_file_and_training_is_shuffled(shapes_
     module = data(shapes_root)
     listed = [entry["id"] for entry in json.loads((shapes_root / "labels/validation.json").read_text())]
     assert [video_id for batch in module.val_dataloader() for video_id in batch["id"]] == listed
-    orders = {tuple(video_id for batch in module.train_dataloader() for video_id in batch["id"]) for _ in range(5)}
+    loader = module.train_dataloader()
+    orders = {tuple(video_id for batch in loader for video_id in batch["id"]) for _ in range(5)}
     assert len(orders) > 1
     assert {frozenset(order) for order in orders} == {frozenset("123456")}
 
