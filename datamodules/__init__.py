@@ -6,12 +6,15 @@ from __future__ import annotations
 from .camouflage import CamouflageDataModule
 from .camouflage_writing import write_camouflage
 from .check import CheckResult, check, run_check
+from .draws import Draw, ShuffledDraws, drawn
 from .flow import FlowReport, compute_flow
 from .flow_preparation import run_flow
 from .layouts import detect_layout, list_sequences, list_splits
 from .moving_shapes import MovingShapesDataModule
 from .readers import READERS, VideoReader, open_video, resolve_reader
+from .resumable_loader import ResumableLoader
 from .sampling import dense_indices, sample_clips, segment_indices
+from .seeded_module import SeededDataModule
 from .segmentation import VideoSegmentationDataModule
 from .segmentation_check import SegmentationCheck, check_segmentation, run_segmentation_check
 from .segmentation_dataset import SegmentationDataset, collate_frames
@@ -28,16 +31,20 @@ __all__ = (
     "Box",
     "CamouflageDataModule",
     "CheckResult",
+    "Draw",
     "Entry",
     "EvalTransform",
     "FlowReport",
     "MovingShapesDataModule",
+    "ResumableLoader",
     "SSv2DataModule",
+    "SeededDataModule",
     "SegmentationCheck",
     "SegmentationDataset",
     "SegmentationEvalTransform",
     "SegmentationSource",
     "SegmentationTrainTransform",
+    "ShuffledDraws",
     "TrainTransform",
     "VideoCollate",
     "VideoDataset",
@@ -50,6 +57,7 @@ __all__ = (
     "compute_flow",
     "dense_indices",
     "detect_layout",
+    "drawn",
     "list_sequences",
     "list_splits",
     "open_video",
