@@ -76,15 +76,15 @@ class BiasMeasurement:
         if len(order) == 0:
             return
         with traceless(trainer, module):
+            # The whole batch also where fewer clips are wanted: what else the model takes from it has as many rows.
             if isinstance(self.triplets, VideoTriplets):
-                video, rows = self.inputs.find(batch)[: len(order)], len(order)
                 keys = self.inputs.keys(batch, size, trainer, self.num_seen)
-                triplet = self._video_triplet(video, keys[: len(order)])
+                triplet = self._video_triplet(self.inputs.find(batch), keys)
             else:
-                rows, triplet = size, self._triplet(batch, size, trainer)
+                triplet = self._triplet(batch, size, trainer)
                 if not self.picture and hasattr(self.triplets, "picture"):
                     self.picture = {name: part.float().cpu() for name, part in self.triplets.picture(triplet).items()}
-            with capture(module, self.layers, channel_dim=self.channel_dim, batch_size=rows) as run:
+            with capture(module, self.layers, channel_dim=self.channel_dim, batch_size=size) as run:
                 features = [run(self.inputs.call, module, member, batch) for member in triplet]
             for layer in features[0]:
                 sides = [member[layer][: len(order)] for member in features]

@@ -14,13 +14,15 @@ from tqdm.auto import tqdm
 from ..errors import OptionError
 from ..metrics import LayerBias, summarize
 from ..metrics.bias import Estimator, check_estimator
-from ..models.layer_names import INPUT, find_layers, last_linear
+from ..models.layer_names import INPUT, find_layers
 from ..perturbations import FlowTriplets, TripletFunction, VideoTriplets
 from .batches import VideoInputs
 from .bias_measurement import BiasMeasurement
 from .bias_publisher import BiasPublisher
+from .call_check import CallCheck
 from .loggers import bias_scalars, run_folder, tag_of
 from .measuring import refuse_sharded
+from .networks import classifier_of
 from .requeue import hold_back_requeue
 from .validation_reading import dataset_length, validation_batches
 
@@ -130,6 +132,7 @@ class BiasMonitor(Callback):
         self._caught_up_step: int | None = None
         self._checkpoint_step = 0
         self._measurement: BiasMeasurement | None = None
+        self._check = CallCheck(self.inputs, "BiasMonitor")
         self._publisher: BiasPublisher | None = None  # on rank 0
 
     @property
@@ -197,6 +200,13 @@ class BiasMonitor(Callback):
         if self._is_its_turn() or trainer.state.fn == "validate":
             self._measurement = self._new_measurement(trainer, pl_module)
 
+    def on_validation_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Look at how the project itself calls its model; once."""
+        if dataloader_idx == self.dataloader_idx and isinstance(self.triplets, VideoTriplets):
+            self._check.watch(pl_module, batch)
+
     def on_validation_batch_end(
         self,
         trainer: Trainer,
@@ -207,6 +217,7 @@ class BiasMonitor(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Measure the batch, as long as clips are wanted."""
+        self._check.finish()
         if dataloader_idx == self.dataloader_idx:
             self._add(trainer, pl_module, batch)
 
@@ -230,6 +241,7 @@ class BiasMonitor(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Drop the measurement that was under way; all finished ones are on disk."""
+        self._check.finish()
         self._measurement = None
 
     def state_dict(self) -> dict[str, Any]:
@@ -254,7 +266,7 @@ class BiasMonitor(Callback):
         self._epoch = state_dict["epoch"]
 
     def _layers_of(self, module: LightningModule) -> list[str]:
-        return [layer.name for layer in find_layers(module, self.layers or f"{last_linear(module)}[{INPUT}]")]
+        return [layer.name for layer in find_layers(module, self.layers or f"{classifier_of(module)}[{INPUT}]")]
 
     def _new_measurement(self, trainer: Trainer, module: LightningModule) -> BiasMeasurement:
         length = dataset_length(trainer, self.dataloader_idx)

@@ -93,16 +93,15 @@ class ShuffledValidation(Callback):
         order = torch.arange(self._seen, self._seen + len(video)) * trainer.world_size + trainer.global_rank
         kept = len(video) if self._length is None else int((order < self._length).sum())
         self._seen += len(video)
-        video, labels = video[:kept], labels[:kept]
         if kept == 0:
             return
-        keys = (self.inputs.ids(batch) or [str(position) for position in order.tolist()])[:kept]
+        keys = self.inputs.ids(batch) or [str(position) for position in order.tolist()]
         copy = shuffled_by_key(video, keys, self.seed, self.inputs.time_dim(video))
         with traceless(trainer, pl_module):
             for clips, metric in ((video, self._normal), (copy, self._shuffled)):
                 assert metric is not None  # noqa: S101 - made in on_validation_start
                 logits = self.inputs.logits(self.inputs.call(pl_module, clips, batch))
-                metric.update((logits.argmax(1) == labels.to(logits.device)).float())
+                metric.update((logits.argmax(1) == labels.to(logits.device))[:kept].float())
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Merge the ranks and log."""

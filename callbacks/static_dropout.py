@@ -15,11 +15,13 @@ from ..errors import BatchError, OptionError
 from ..metrics.correlation import merge_moments, pair_moments
 from ..models.channel_selection import Sampling, ScoreTransform
 from ..models.features import capture, guess_channel_dim
-from ..models.layer_names import INPUT, Layer, find_layers, last_linear
+from ..models.layer_names import INPUT, Layer, find_layers
 from ..models.static_dropout import Rescale, ScoreEstimator, StaticDropoutLayer, Warmup, check_options
 from ..perturbations.shuffling import shuffled_by_key
 from .batches import VideoInputs
+from .call_check import CallCheck
 from .measuring import float64_device, refuse_sharded, traceless
+from .networks import classifier_of
 from .requeue import hold_back_requeue
 from .thinning import Thinning
 
@@ -133,6 +135,7 @@ class StaticDropout(Callback):
         self._probing = False
         self._target: Layer | None = None
         self._handle: torch.utils.hooks.RemovableHandle | None = None
+        self._check = CallCheck(self.inputs, "StaticDropout")
 
     @property
     def state_key(self) -> str:
@@ -151,7 +154,7 @@ class StaticDropout(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Find the layer and hook it before the first forward pass: later hooks do not fire in compiled models."""
-        name = self.layer or f"{last_linear(pl_module)}[{INPUT}]"
+        name = self.layer or f"{classifier_of(pl_module)}[{INPUT}]"
         layers = find_layers(pl_module, name)
         if len(layers) > 1:
             raise OptionError(
@@ -172,14 +175,23 @@ class StaticDropout(Callback):
         """Re-estimate the static scores when it is time, before the batch is trained on."""
         if not self.paused and self.should_probe(trainer.global_step):
             self._probe(trainer, pl_module, batch)
+        self._check.watch(pl_module, batch)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Warn, once, if the step called the model with something else than the estimate did."""
+        self._check.finish()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Leave no hook behind."""
         self._detach()
+        self._check.finish()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Leave no hook behind, also after an error or an interrupt."""
         self._detach()
+        self._check.finish()
 
     def state_dict(self) -> dict[str, Any]:
         """Scores, moments, counters and seed, as tensors and plain values."""
@@ -272,7 +284,7 @@ class StaticDropout(Callback):
     def _thin(self, module: nn.Module, x: Tensor) -> Tensor:
         if self.dropout is None or self.paused or self._probing or not module.training:
             return x
-        guess = guess_channel_dim(module, x.ndim)
+        guess = guess_channel_dim(module, x.shape)
         self.dropout.channel_dim = guess if self.channel_dim is None else self.channel_dim
         thinned: Tensor = self.dropout(x)
         return thinned

@@ -41,7 +41,10 @@ def dataset_length(trainer: Trainer, dataloader_idx: int) -> int | None:
 
     Under DDP a distributed sampler repeats clips so that all ranks get as many; those beyond the length are repeats.
     """
-    dataset = getattr(validation_loader(trainer, dataloader_idx), "dataset", None)
+    loader = validation_loader(trainer, dataloader_idx)
+    if getattr(loader, "batch_size", 1) is None and getattr(loader, "batch_sampler", None) is None:
+        return None  # the data set gives whole batches, or takes lists of numbers
+    dataset = getattr(loader, "dataset", None)
     return len(dataset) if isinstance(dataset, Sized) and not isinstance(dataset, IterableDataset) else None
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import LayerNotCalledError, LayerNotFoundError
+from ..errors import BatchError, LayerNotCalledError, LayerNotFoundError
 from .layer_names import INPUT, Layer, find_layers, module_names
 
 __all__ = ("FeatureCapture", "capture", "channel_means", "guess_channel_dim", "list_layers")
@@ -23,16 +23,29 @@ class _StopForward(Exception):  # noqa: N818 - a signal, not an error
     """Ends a forward pass once all layers have been seen."""
 
 
-def guess_channel_dim(module: nn.Module | None, ndim: int) -> int:
-    """Where channels usually are in what a module takes and gives.
+def guess_channel_dim(module: nn.Module | None, shape: Sequence[int]) -> int:
+    """Where channels are in what a module takes and gives, by the widths of the layers inside it.
 
-    Last for ``nn.Linear`` and ``nn.LayerNorm``, for tokens and for vectors; in dimension 1 for the maps of all others.
+    Last for ``nn.Linear`` and ``nn.LayerNorm``, for tokens and for vectors, and for maps whose last dimension alone
+    is as wide as some layer of the module (Swin); in dimension 1 for all others.
 
     Example:
-        >>> guess_channel_dim(nn.Linear(4, 2), 5), guess_channel_dim(nn.Conv3d(1, 1, 1), 5), guess_channel_dim(None, 3)
-        (-1, 1, -1)
+        >>> guess_channel_dim(nn.Linear(4, 2), (1, 8, 7, 7, 2)), guess_channel_dim(nn.Conv3d(1, 1, 1), (1, 1, 4, 7, 7))
+        (-1, 1)
+        >>> guess_channel_dim(nn.Sequential(nn.LayerNorm(32), nn.ReLU()), (1, 8, 7, 7, 32))
+        -1
     """
-    return 1 if ndim > 3 and not isinstance(module, nn.Linear | nn.LayerNorm) else -1
+    if len(shape) <= 3 or isinstance(module, nn.Linear | nn.LayerNorm):
+        return -1
+    widths = {width for part in module.modules() for width in _widths(part)} if module is not None else set()
+    return -1 if shape[-1] in widths and shape[1] not in widths else 1
+
+
+def _widths(part: nn.Module) -> tuple[int, ...]:
+    """How many channels a layer takes and gives."""
+    names = ("in_features", "out_features", "in_channels", "out_channels", "num_features", "num_channels")
+    found = tuple(value for name in names if isinstance(value := getattr(part, name, None), int))
+    return (*found, part.normalized_shape[-1]) if isinstance(part, nn.LayerNorm) else found
 
 
 def channel_means(features: Tensor, channel_dim: int | None = None, batch_size: int | None = None) -> Tensor:
@@ -56,19 +69,19 @@ def channel_means(features: Tensor, channel_dim: int | None = None, batch_size: 
         (torch.Size([2, 16]), torch.Size([2, 32]))
     """
     if features.ndim < 2:
-        raise ValueError(
+        raise BatchError(
             f"Expected features with a batch and a channel dimension, found shape {tuple(features.shape)}."
         )
     if not features.is_floating_point():
-        raise ValueError(f"Expected floating-point features, found {features.dtype}.")
+        raise BatchError(f"Expected floating-point features, found {features.dtype}.")
     if channel_dim is None:
-        channel_dim = guess_channel_dim(None, features.ndim)
+        channel_dim = guess_channel_dim(None, features.shape)
     features = features.movedim(channel_dim, 1)
     wide = torch.promote_types(features.dtype, torch.float32)
     means = features.flatten(2).mean(2, dtype=wide) if features.ndim > 2 else features.to(wide)
     if batch_size is not None and len(means) != batch_size:
         if batch_size == 0 or len(means) % batch_size:
-            raise ValueError(
+            raise BatchError(
                 f"The layer gives {len(means)} rows for {batch_size} clips, not a whole number of rows a clip. "
                 "Its first dimension is not the batch; choose another layer or give a `reduce` function."
             )
@@ -204,7 +217,7 @@ def capture(
     def reduce_layer(features: Tensor, layer: Layer) -> Tensor:
         if reduce is not None:
             return reduce(features)
-        dim = guess_channel_dim(layer.module, features.ndim) if channel_dim is None else channel_dim
+        dim = guess_channel_dim(layer.module, features.shape) if channel_dim is None else channel_dim
         return channel_means(features, dim, batch_size)
 
     captured = FeatureCapture(found, reduce_layer, stop_early)

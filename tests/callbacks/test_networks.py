@@ -148,8 +148,8 @@ def test_a_scripted_network_is_called_by_position() -> None:
         (lambda video, mask: None, "video", "needs mask besides the video"),
         (lambda x, video=None: None, "video", "needs x besides the video"),
         (lambda image, flow: None, None, "needs flow besides"),
-        (lambda audio: None, "video", "argument audio .* may be the video or another part"),
-        (lambda batch: None, "video", "argument batch .* may be the video or another part"),
+        (lambda audio: None, "video", "argument audio may be the video or another part"),
+        (lambda batch: None, "video", "argument batch may be the video or another part"),
     ],
 )
 def test_a_network_that_needs_more_has_to_be_called_by_the_user(
