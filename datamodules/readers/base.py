@@ -14,9 +14,19 @@ from numpy.typing import NDArray
 
 from ...errors import ReaderNotAvailableError, VideoDecodeError
 
-__all__ = ("Frames", "Indices", "VideoReader", "as_read_error", "checked_frames", "checked_indices", "scaled_size")
+__all__ = (
+    "Frames",
+    "Indices",
+    "ReaderFaultError",
+    "VideoReader",
+    "as_read_error",
+    "checked_frames",
+    "checked_indices",
+    "scaled_size",
+)
 
-_WHERE = re.compile(r"^(\[[\d:]+\] \S+:\d+: )+")  # time stamps and source lines before a message of decord
+# time stamps, source lines and functions of the decoder before its message
+_WHERE = re.compile(r"^(\[[\d:]+\] \S+:\d+: |[\w<> ]+, \S+\.(?:cpp|h):\d+, )+")
 
 Frames: TypeAlias = NDArray[np.uint8]
 Indices: TypeAlias = Sequence[int] | NDArray[np.int64]
@@ -52,6 +62,18 @@ class VideoReader(Protocol):
         ...
 
 
+class ReaderFaultError(VideoDecodeError):
+    """A file at which one reader fails by a fault of its own: the file may be sound, and another reader may manage.
+
+    Attributes:
+        kind: what the fault is, the same for every file that has it.
+    """
+
+    def __init__(self, path: str | Path, reader: str = "", reason: str = "", hint: str = "", kind: str = "") -> None:
+        super().__init__(path, reader, reason, hint)
+        self.kind = kind or reason
+
+
 def scaled_size(height: int, width: int, short_side: int | None) -> tuple[int, int]:
     """Size after scaling the shorter side down to ``short_side`` pixels: aspect kept, never enlarged.
 
@@ -68,13 +90,15 @@ def scaled_size(height: int, width: int, short_side: int | None) -> tuple[int, i
 
 
 def checked_indices(indices: Indices, length: int) -> list[int]:
-    """The indices as plain integers; IndexError where one is outside ``[0, length)``.
+    """The indices as plain integers; IndexError where there is none, or one is outside ``[0, length)``.
 
     Example:
         >>> checked_indices([2, 0, 2], 3)
         [2, 0, 2]
     """
     plain = [int(i) for i in indices]
+    if not plain:
+        raise IndexError("No frame was asked for.")
     wrong = [i for i in plain if not 0 <= i < length]
     if wrong:
         raise IndexError(f"Frame {wrong[0]} was asked for, but the video has {length} frames (0 to {length - 1}).")
@@ -82,15 +106,25 @@ def checked_indices(indices: Indices, length: int) -> list[int]:
 
 
 def checked_frames(frames: Frames, count: int, path: Path, reader: str, hint: str) -> Frames:
-    """The frames, after making sure that they are ``count`` RGB pictures (decord 0.6 hands out others at times)."""
+    """The frames, after making sure that they are ``count`` RGB pictures (decord 0.6 hands out others at times).
+
+    Raises:
+        ReaderFaultError: they are not.
+    """
     if frames.ndim != 4 or frames.shape[0] != count or frames.shape[3] != 3 or frames.dtype != np.uint8:
         found = f"the decoder gave an array {frames.shape} of {frames.dtype}, not ({count}, H, W, 3) of uint8"
-        raise VideoDecodeError(path, reader, found, hint)
+        raise ReaderFaultError(path, reader, found, hint, kind="an array of the wrong shape")
     return frames
 
 
 @contextmanager
-def as_read_error(path: Path, reader: str, hint: str, known: Mapping[str, str] | None = None) -> Iterator[None]:
+def as_read_error(
+    path: Path,
+    reader: str,
+    hint: str,
+    known: Mapping[str, str] | None = None,
+    faults: Mapping[str, str] | None = None,
+) -> Iterator[None]:
     """Turn whatever a decoder raises into a VideoDecodeError.
 
     Args:
@@ -99,15 +133,20 @@ def as_read_error(path: Path, reader: str, hint: str, known: Mapping[str, str] |
         hint: the next step.
         known: from a piece of the decoder's message to a reason in plain words; without one that fits, the reason is
             the first line of the message.
+        faults: the same for messages that tell of a fault of the reader; they become a :class:`ReaderFaultError`.
     """
     try:
         yield
-    except (VideoDecodeError, ReaderNotAvailableError, IndexError, MemoryError):
+    except (VideoDecodeError, ReaderNotAvailableError):
         raise
     except Exception as error:
-        # decoders have their own error classes (decord derives from Exception alone), so nothing narrower would do
-        lines = [line for line in str(error).splitlines() if line.strip()]
-        reason = (lines[0] if lines else "") or type(error).__name__
-        plain = (text for piece, text in (known or {}).items() if piece in str(error))
-        reason = next(plain, _WHERE.sub("", reason))
-        raise VideoDecodeError(path, reader, reason[:300], hint) from error
+        # Decoders have their own error classes (decord derives from Exception alone), so nothing narrower would do.
+        # Damaged headers ask for more memory than there is: MemoryError is one of them.
+        message = str(error)
+        for piece, reason in (faults or {}).items():
+            if piece in message:
+                raise ReaderFaultError(path, reader, reason, hint) from error
+        lines = [line for line in message.splitlines() if line.strip()]
+        first = (lines[0] if lines else "") or type(error).__name__
+        plain = (text for piece, text in (known or {}).items() if piece in message)
+        raise VideoDecodeError(path, reader, next(plain, _WHERE.sub("", first))[:300], hint) from error

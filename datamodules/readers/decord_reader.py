@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 
 from ...errors import ReaderNotAvailableError
-from .base import Frames, Indices, as_read_error, checked_frames, checked_indices, scaled_size
+from .base import Frames, Indices, ReaderFaultError, as_read_error, checked_frames, checked_indices, scaled_size
+from .traits import read_traits
 
 __all__ = ("DecordReader",)
 
@@ -26,12 +27,21 @@ _MISSING = (
 )
 # decord takes the length of a padded row, divided by the width, for the number of channels: these widths then fail
 _BAD_WIDTHS = frozenset({1, 2, 3, 4, 6, 8, 12, 16, 24, 48, 72})
-_KNOWN = {
+_FAULTS = {
     "from_size == to_size": f"decord 0.6 cannot hand out pictures of this width (nor of any in {sorted(_BAD_WIDTHS)})",
     "cannot find video stream": "it has no video stream, or one in a codec that decord 0.6 does not know, such as AV1",
     "Failed to measure duration": "its header has neither duration nor frame count",
-    "Error sending packet": "its data are corrupt",
 }
+_KNOWN = {
+    "Error sending packet": "its data are corrupt",
+    "run_.load()": "its data are corrupt",
+    "to handle EOF": "its data end before the frames that its header promises",
+    "Error getting frame at": "a frame of it cannot be decoded",
+    "Cannot create buffer source": "its first picture cannot be decoded",
+    "Error reading ": "it is not a video, or its header is damaged",
+}
+_ABSURD = "its header is damaged: it contradicts itself, or promises more frames than the file has bytes"
+_TRANSPORT_STREAM = "decord 0.6 loses the first frames of MPEG transport streams"
 
 
 def _decord() -> Any:
@@ -49,9 +59,9 @@ def _decord() -> Any:
 class DecordReader:
     """A video opened with decord, on the CPU with one thread (the DataLoader's workers are the parallelism).
 
-    Open it where it is used: a decord reader that crosses into a worker process deadlocks (dmlc/decord#294). In VP9 and
-    H.264 its frame numbers are exact. In HEVC, and in AVI with B-frames, decord 0.6 can be off by one frame after a
-    jump; the pyav reader is exact there too.
+    Open it where it is used: a decord reader that crosses into a worker process deadlocks (dmlc/decord#294). decord
+    jumps to key frames, which gives exact frame numbers in VP8, VP9 and most H.264; files in which a jump would put it
+    off by a frame or more (see :attr:`Traits.jumpable`) are decoded in order from the start, which is exact as well.
 
     Args:
         path: the video file.
@@ -59,28 +69,37 @@ class DecordReader:
 
     Raises:
         ReaderNotAvailableError: decord is not installed.
+        ReaderFaultError: decord cannot read files of this kind, but another reader may.
         VideoDecodeError: the file cannot be opened.
     """
 
     name = "decord"
 
     def __init__(self, path: str | Path, short_side: int | None = None) -> None:
-        decord = _decord()
+        self._decord = _decord()
         self._path = Path(path)
+        self._size: dict[str, int] = {}  # that decord scales to
         self._shrink_to: tuple[int, int] | None = None  # a size that decord itself fails at
-        with as_read_error(self._path, self.name, _HINT, _KNOWN):
-            self._reader = decord.VideoReader(str(path), ctx=decord.cpu(0), num_threads=1)
+        with as_read_error(self._path, self.name, _HINT, _KNOWN, _FAULTS):
+            traits = read_traits(path)
+            if traits.absurd:  # decord makes a table for so many frames, and the process dies where memory ends
+                raise ReaderFaultError(path, self.name, _ABSURD, _HINT)
+            if traits.container == "mpegts":
+                raise ReaderFaultError(path, self.name, _TRANSPORT_STREAM, _HINT)
+            self._in_order = not traits.jumpable or traits.hidden
+            self._next: int | None = 0  # the frame that comes next in order; None: only a new start is sure
+            self._reader = self._open()
             if short_side is not None:
                 # The first frame, not the header, tells the size: it has the rotation applied.
                 first = self._array(self._reader.get_batch([0]))
+                self._next = None
                 height, width = checked_frames(first, 1, self._path, self.name, _HINT).shape[1:3]
                 size = scaled_size(height, width, short_side)
                 if size != (height, width) and size[1] in _BAD_WIDTHS:
                     self._shrink_to = size
                 elif size != (height, width):
-                    self._reader = decord.VideoReader(
-                        str(path), ctx=decord.cpu(0), num_threads=1, height=size[0], width=size[1]
-                    )
+                    self._size = {"height": size[0], "width": size[1]}
+                    self._reader, self._next = self._open(), 0
             self.fps = float(self._reader.get_avg_fps())
 
     @staticmethod
@@ -92,6 +111,9 @@ class DecordReader:
         """
         if importlib.util.find_spec("decord") is None:
             raise ReaderNotAvailableError(_MISSING.format(found="it is not installed"))
+
+    def _open(self) -> Any:
+        return self._decord.VideoReader(str(self._path), ctx=self._decord.cpu(0), num_threads=1, **self._size)
 
     @staticmethod
     def _array(batch: Any) -> Frames:
@@ -105,11 +127,24 @@ class DecordReader:
     def get_batch(self, indices: Indices) -> Frames:
         """Decode frames; see :class:`VideoReader`."""
         wanted = checked_indices(indices, len(self))
-        with as_read_error(self._path, self.name, _HINT, _KNOWN):
-            frames = self._array(self._reader.get_batch(wanted))
+        with as_read_error(self._path, self.name, _HINT, _KNOWN, _FAULTS):
+            frames = self._read_on(wanted) if self._in_order else self._array(self._reader.get_batch(wanted))
             if self._shrink_to is not None:
                 height, width = self._shrink_to
                 frames = np.stack(
                     [cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA) for frame in frames]
                 )
             return checked_frames(frames, len(wanted), self._path, self.name, _HINT)
+
+    def _read_on(self, wanted: list[int]) -> Frames:
+        """Decode frame after frame up to the last one wanted: decord's own ``skip_frames`` jumps as well."""
+        if self._next is None or min(wanted) < self._next:
+            self._reader, self._next = self._open(), 0
+        start, self._next = self._next, None
+        needed, frames = set(wanted), {}
+        for i in range(start, max(wanted) + 1):
+            frame = self._reader.next()
+            if i in needed:
+                frames[i] = self._array(frame)
+        self._next = max(wanted) + 1
+        return np.stack([frames[i] for i in wanted])

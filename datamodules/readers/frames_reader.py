@@ -75,8 +75,6 @@ class FramesReader:
     def get_batch(self, indices: Indices) -> Frames:
         """Read frames; see :class:`VideoReader`."""
         wanted = checked_indices(indices, len(self))
-        if not wanted:
-            raise IndexError("No frame was asked for.")
         pictures = {i: self._read(self._files[i]) for i in set(wanted)}
         frames = np.stack([pictures[i] for i in wanted])
         return checked_frames(frames, len(wanted), self._path, self.name, _HINT)

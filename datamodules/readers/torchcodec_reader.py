@@ -7,8 +7,11 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from ...errors import ReaderNotAvailableError
+import numpy as np
+
+from ...errors import ReaderNotAvailableError, VideoDecodeError
 from .base import Frames, Indices, as_read_error, checked_frames, checked_indices, scaled_size
+from .traits import read_traits
 
 __all__ = ("TorchCodecReader",)
 
@@ -20,6 +23,17 @@ _NO_FFMPEG = (
     "Install FFmpeg (`conda install ffmpeg`, `apt install ffmpeg`), upgrade torchcodec together with torch, "
     "or choose --data.reader decord or --data.reader pyav, which bring their own decoder."
 )
+_KNOWN = {
+    "Could not push packet": "its data are corrupt",
+    "Requested next frame": "its data end before the frames that its header promises",
+    "FrameDims": "its pictures have no size",
+    "Expected pre-allocated tensor": "its pictures change their size on the way",
+    "const_data_ptr": "it has no frames",
+    "Could not open input file": "it is not a video, or its header is damaged",
+    "best video stream is unknown": "it has no video stream",
+}
+# their frames carry no times, or none that torchcodec understands: it numbers them wrongly, even in order
+_UNNUMBERED = {"avi": "AVI files with B-frames", "mpegts": "MPEG transport streams", "mpegps": "MPEG program streams"}
 
 
 def _torchcodec() -> Any:
@@ -38,13 +52,15 @@ def _torchcodec() -> Any:
 class TorchCodecReader:
     """A video opened with torchcodec, on the CPU with one thread, with exact frame numbers.
 
+    Files in which a jump to a key frame is not safe (see :attr:`Traits.jumpable`) are decoded in order from the start.
+
     Args:
         path: the video file.
         short_side: decode at this shorter side in pixels where the video is larger; None: as it is.
 
     Raises:
         ReaderNotAvailableError: torchcodec is not installed, or finds no FFmpeg.
-        VideoDecodeError: the file cannot be opened.
+        VideoDecodeError: the file cannot be opened, or torchcodec would number its frames wrongly.
     """
 
     name = "torchcodec"
@@ -52,8 +68,15 @@ class TorchCodecReader:
     def __init__(self, path: str | Path, short_side: int | None = None) -> None:
         decoders = _torchcodec()
         self._path = Path(path)
-        with as_read_error(self._path, self.name, _HINT):
+        with as_read_error(self._path, self.name, _HINT, _KNOWN):
+            traits = read_traits(path)
+            self._in_order = not traits.jumpable and not traits.hevc  # of HEVC it knows which frames to leave out
+            if self._in_order and traits.container in _UNNUMBERED:
+                found = f"torchcodec numbers the frames of {_UNNUMBERED[traits.container]} wrongly"
+                raise VideoDecodeError(path, self.name, found, _HINT)
             self._decoder = self._open(decoders)
+            if not len(self._decoder):
+                raise VideoDecodeError(path, self.name, "it has no frames", _HINT)
             if short_side is not None:
                 height, width = self._decoder[0].shape[:2]
                 size = scaled_size(height, width, short_side)
@@ -84,6 +107,17 @@ class TorchCodecReader:
     def get_batch(self, indices: Indices) -> Frames:
         """Decode frames; see :class:`VideoReader`."""
         wanted = checked_indices(indices, len(self))
-        with as_read_error(self._path, self.name, _HINT):
-            frames: Frames = self._decoder.get_frames_at(indices=wanted).data.numpy()
+        with as_read_error(self._path, self.name, _HINT, _KNOWN):
+            if self._in_order:
+                frames = self._from_the_start(wanted)
+            else:
+                frames = self._decoder.get_frames_at(indices=wanted).data.numpy()
             return checked_frames(frames, len(wanted), self._path, self.name, _HINT)
+
+    def _from_the_start(self, wanted: list[int]) -> Frames:
+        needed, pictures = set(wanted), {}
+        for i in range(max(wanted) + 1):
+            picture = self._decoder[i]
+            if i in needed:
+                pictures[i] = picture.numpy()
+        return np.stack([pictures[i] for i in wanted])
