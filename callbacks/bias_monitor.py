@@ -24,7 +24,7 @@ from .loggers import bias_scalars, run_folder, tag_of
 from .measuring import refuse_sharded
 from .networks import classifier_of
 from .requeue import hold_back_requeue
-from .validation_reading import dataset_length, validation_batches
+from .validation_reading import averaged_weights, dataset_length, validation_batches, validation_follows
 
 __all__ = ("BiasMonitor",)
 
@@ -130,7 +130,8 @@ class BiasMonitor(Callback):
         self._restored = False
         self._may_have_missed = False
         self._caught_up_step: int | None = None
-        self._checkpoint_step = 0
+        self._stage = "fit"
+        self._checkpoint: tuple[int, int] | None = None
         self._measurement: BiasMeasurement | None = None
         self._check = CallCheck(self.inputs, "BiasMonitor")
         self._publisher: BiasPublisher | None = None  # on rank 0
@@ -154,6 +155,7 @@ class BiasMonitor(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse what cannot work, and settle the folder on all ranks."""
+        self._stage, self._restored, self._checkpoint = stage, False, None
         if stage in ("fit", "validate"):
             refuse_sharded(trainer, "BiasMonitor")
             folder = Path(self.dirpath or run_folder(trainer) / self.name)
@@ -189,8 +191,7 @@ class BiasMonitor(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Note whether a validation follows: a checkpoint may be written before it, or in the midst of it."""
-        fetcher = trainer.fit_loop._data_fetcher
-        self._due = fetcher is not None and trainer.fit_loop.epoch_loop._should_check_val_fx(fetcher)
+        self._due = validation_follows(trainer)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin a measurement, unless this is the sanity check or not its turn."""
@@ -223,12 +224,27 @@ class BiasMonitor(Callback):
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Merge the ranks, publish and write the measurement."""
-        if self._measurement is not None:
-            self._finish(trainer, pl_module, log_for_callbacks=True)
+        measured = self._measurement is not None and self._finish(trainer, pl_module)
+        # In a fit the last values stand until the next ones, also after a resume: others watch them.
+        if measured or (self.history and trainer.state.fn == "fit" and not trainer.sanity_checking):
+            numbers = self.history[-1]["layers"]
+            shares = {
+                f"{self.name}/{tag_of(layer)}/{factor}": numbers[layer][factor]
+                for layer in numbers
+                for factor in ("static", "dynamic")
+            }
+            pl_module.log_dict(shares, logger=False, rank_zero_only=False, sync_dist=False)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the last measurement."""
-        self._catch_up(trainer, pl_module)  # a training that was resumed at its very end does not start again
+        if self._may_have_missed:
+            # A training that was resumed at its very end does not start again. The model has left its device by now.
+            home = pl_module.device
+            pl_module.to(trainer.strategy.root_device)
+            try:
+                self._catch_up(trainer, pl_module)
+            finally:
+                pl_module.to(home)
         self._close(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -243,6 +259,8 @@ class BiasMonitor(Callback):
         """Drop the measurement that was under way; all finished ones are on disk."""
         self._check.finish()
         self._measurement = None
+        if self._publisher is not None:
+            self._publisher.write()
 
     def state_dict(self) -> dict[str, Any]:
         """The measurements so far, as plain values."""
@@ -254,16 +272,17 @@ class BiasMonitor(Callback):
         }
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Keep the checkpoint's step: ``trainer.validate`` does not restore it."""
-        self._checkpoint_step = int(checkpoint.get("global_step", 0))
+        """Keep the checkpoint's step and epoch: ``trainer.validate`` does not restore them."""
+        self._checkpoint = int(checkpoint.get("global_step", 0)), int(checkpoint.get("epoch", 0))
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with the curves of the interrupted run."""
-        self._restored = True
-        self.history = list(state_dict["history"])
-        self._validations = state_dict["validations"]
-        self._due = state_dict["due"]
-        self._epoch = state_dict["epoch"]
+        """Go on with the curves of the interrupted run; a validated checkpoint adds to curves only where none are."""
+        if self._stage == "fit" or (self._stage == "validate" and not self.history):
+            self._restored = self._stage == "fit"
+            self.history = list(state_dict["history"])
+            self._validations = state_dict["validations"]
+            self._due = state_dict["due"]
+            self._epoch = state_dict["epoch"]
 
     def _layers_of(self, module: LightningModule) -> list[str]:
         return [layer.name for layer in find_layers(module, self.layers or f"{classifier_of(module)}[{INPUT}]")]
@@ -304,7 +323,8 @@ class BiasMonitor(Callback):
             return
         self._caught_up_step = trainer.global_step
         if self._is_its_turn():
-            self._measure_outside_validation(trainer, module, "Measuring bias", epoch=self._epoch)
+            with averaged_weights(trainer, module):
+                self._measure_outside_validation(trainer, module, "Measuring bias", epoch=self._epoch)
         self._validations += 1
         self._due = False
 
@@ -330,46 +350,40 @@ class BiasMonitor(Callback):
                         before = self._measurement.num_seen
                         self._add(trainer, module, batch)
                         bar.update((self._measurement.num_seen - before) * trainer.world_size)
-                self._finish(trainer, module, log_for_callbacks=False, epoch=epoch)
+                self._finish(trainer, module, epoch)
         finally:
             self._measurement = None
 
-    def _finish(
-        self, trainer: Trainer, module: LightningModule, log_for_callbacks: bool, epoch: int | None = None
-    ) -> None:
+    def _finish(self, trainer: Trainer, module: LightningModule, epoch: int | None = None) -> bool:
+        """Merge the ranks and publish; whether there is something to publish."""
         assert self._measurement is not None  # noqa: S101 - checked by the callers
         measurement, self._measurement = self._measurement, None
         biases = measurement.compute(trainer, module)
         if measurement.problem:
             rank_zero_warn(f"No bias was measured at step {trainer.global_step}: {measurement.problem}")
-            return
+            return False
         clips = max((int(bias.num_clips) for bias in biases.values()), default=0)
         if clips < 2:
             rank_zero_warn(
                 f"No bias was measured: the validation loop gave {clips} clips, and a correlation takes two."
             )
-            return
+            return False
         if clips < 2 * self.num_groups:
             rank_zero_warn(f"The bias was measured on {clips} clips only; read the intervals before the numbers.")
         numbers = {layer: summarize(bias) for layer, bias in biases.items()}
         stage = "validate" if trainer.state.fn == "validate" else "fit"
-        step = trainer.global_step if stage == "fit" else max(trainer.global_step, self._checkpoint_step)
-        epoch = trainer.current_epoch if epoch is None else epoch
+        step, epoch = trainer.global_step, trainer.current_epoch if epoch is None else epoch
+        if stage == "validate" and self._checkpoint is not None:
+            step, epoch = self._checkpoint
         record = {"step": step, "epoch": epoch, "stage": stage, "layers": numbers}
         self.latest = {layer: LayerBias(*(part.cpu() for part in bias)) for layer, bias in biases.items()}
         self.history.append(record)
-        if log_for_callbacks:
-            shares = {
-                f"{self.name}/{tag_of(layer)}/{factor}": numbers[layer][factor]
-                for layer in numbers
-                for factor in ("static", "dynamic")
-            }
-            module.log_dict(shares, logger=False, rank_zero_only=False, sync_dist=False)
         for logger in trainer.loggers:
             logger.log_metrics(bias_scalars(numbers, self.name), step=step)
         if self._publisher is not None:
             pages = {monitor.name: monitor._layers_of(trainer.lightning_module) for monitor in _monitors(trainer)}
             self._publisher.publish(trainer.loggers, pages, self.history, self.latest, measurement.picture)
+        return True
 
     def _close(self, trainer: Trainer) -> None:
         """Try once more to write what is missing, and print the last measurement."""

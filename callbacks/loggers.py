@@ -33,20 +33,22 @@ def tag_of(layer: str) -> str:
 def run_folder(trainer: Trainer) -> Path:
     """The folder of a run, for the files beside its logs; to be called on all ranks.
 
-    ``trainer.log_dir`` for TensorBoard and CSV. For loggers where that is the folder of all runs (W&B, MLflow), the
-    folder where ModelCheckpoint puts its own: ``save_dir/name/version``. Without a logger ``default_root_dir``.
+    The logger's ``log_dir`` for TensorBoard and CSV. For loggers where that is the folder of all runs (W&B, MLflow),
+    the folder where ModelCheckpoint puts its own: ``save_dir/name/version``. Without a logger ``default_root_dir``.
 
     Example:
         >>> run_folder(Trainer(logger=False, default_root_dir="runs", enable_checkpointing=False)).name
         'runs'
     """
-    folder = trainer.log_dir  # a broadcast
     logger = trainer.loggers[0] if trainer.loggers else None
-    if logger is not None and not isinstance(logger, TensorBoardLogger | CSVLogger):
-        version = logger.version if isinstance(logger.version, str) else f"version_{logger.version}"
-        own = Path(logger.save_dir or trainer.default_root_dir, str(logger.name), version)
-        folder = trainer.strategy.broadcast(str(own))
-    return Path(folder or trainer.default_root_dir)
+    folder = Path(trainer.default_root_dir)
+    if isinstance(logger, TensorBoardLogger | CSVLogger):
+        folder = Path(logger.log_dir)
+    elif logger is not None:
+        version = f"version_{logger.version}" if isinstance(logger.version, int) else logger.version
+        folder = Path(logger.save_dir or folder, *(str(part) for part in (logger.name, version) if part))
+    # Loggers may differ by rank: one broadcast, on all of them.
+    return Path(trainer.strategy.broadcast(str(folder)))
 
 
 def bias_scalars(measurement: Mapping[str, Mapping[str, float]], name: str = "bias") -> dict[str, float]:

@@ -12,6 +12,8 @@ import torch.distributed
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 
+from .requeue import hold_back_requeue
+
 __all__ = ("RandomState",)
 
 
@@ -52,6 +54,8 @@ class RandomState(Callback):
         """Start with nothing to put back; the states of a checkpoint come after this."""
         self._device, self._restored = trainer.strategy.root_device, None
         self._failed = self._is_back = False
+        if stage == "fit":
+            hold_back_requeue(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """From now on this rank may be the only one that saves: wait for no other."""

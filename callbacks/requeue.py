@@ -14,6 +14,8 @@ from lightning.pytorch.plugins.environments import SLURMEnvironment  # type: ign
 from lightning.pytorch.trainer.connectors.signal_connector import _HandlersCompose
 from lightning.pytorch.utilities import rank_zero_info
 
+from .validation_reading import validation_follows
+
 __all__ = ("RequeueBetweenSteps", "hold_back_requeue")
 
 
@@ -24,12 +26,14 @@ class RequeueBetweenSteps(Checkpoint):
     with a batch fetched that was not trained on and running statistics that have already changed, or in the midst of
     a validation. Such a checkpoint cannot be resumed exactly. This callback waits until the optimizer has stepped and,
     where a validation follows or the epoch ends, until that is over and all other callbacks have had their turn; then
-    it lets the handler do its work. Under DDP all ranks act at the same step. Ask SLURM for the signal as long before
-    the end as a validation takes (``--signal=USR1@300``).
+    it lets the handler do its work; only the LightningModule's own ``on_train_batch_end`` comes later. Under DDP all
+    ranks act at the same step. Ask SLURM for the signal as long before the end as a validation takes
+    (``--signal=USR1@300``).
 
-    :class:`StaticDropout` and :class:`BiasMonitor` add it by themselves where a job is requeued automatically; without
-    SLURM it does nothing. It is a ``Checkpoint``, so that the Trainer calls it after the callbacks that are none; where
-    you add it yourself, add a ModelCheckpoint too, as the Trainer then brings none of its own.
+    :class:`StaticDropout`, :class:`BiasMonitor` and :class:`RandomState` add it by themselves where a job is requeued
+    automatically; without SLURM it does nothing. It is a ``Checkpoint``, so that the Trainer calls it after the
+    callbacks that are none; where you add it yourself, add a ModelCheckpoint too, as the Trainer then brings none of
+    its own.
 
     Example:
         >>> from lightning.pytorch import Trainer
@@ -37,7 +41,11 @@ class RequeueBetweenSteps(Checkpoint):
         >>> trainer = Trainer(callbacks=[ModelCheckpoint(), RequeueBetweenSteps()], logger=False)
     """
 
+    best_model_path = ""
+    """Of a Checkpoint: it never has a best one."""
+
     def __init__(self) -> None:
+        self._added = False
         self._signal: signal.Signals | None = None
         self._handler: _HandlersCompose | None = None
         self._received = False
@@ -57,19 +65,32 @@ class RequeueBetweenSteps(Checkpoint):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """The step is over, if nothing else belongs to it: accumulation, a validation, the end of the epoch."""
-        loop, fetcher = trainer.fit_loop.epoch_loop, trainer.fit_loop._data_fetcher
-        validates = fetcher is not None and loop._should_check_val_fx(fetcher)
-        if not (loop._should_accumulate() or loop._num_ready_batches_reached() or validates):
+        loop = trainer.fit_loop.epoch_loop
+        if not (loop._should_accumulate() or loop._num_ready_batches_reached() or validation_follows(trainer)):
             self._release(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The validation is over, and with it everything that is done at this step."""
-        if not (trainer.sanity_checking or trainer.fit_loop.epoch_loop._should_accumulate()):
+        if self._handler is None or trainer.sanity_checking:
+            return
+        if not trainer.fit_loop.epoch_loop._should_accumulate():
             self._release(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The epoch is over: Lightning resumes rightly from here, but not from its last step."""
         self._release(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The training is over."""
+        self._release(trainer)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Answer no later signal, and leave the Trainer as it was."""
+        self._handler, self._received = None, False
+        if self._added:
+            self._added = False
+            callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+            trainer.callbacks = [callback for callback in callbacks if callback is not self]  # type: ignore[attr-defined]
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._received = True
@@ -101,4 +122,6 @@ def hold_back_requeue(trainer: Trainer) -> None:
     if _requeue_signal(trainer) is None or any(isinstance(callback, RequeueBetweenSteps) for callback in callbacks):
         return
     # Last of all, after ModelCheckpoint: what other callbacks do at the end of a step is then in the checkpoint.
-    callbacks.append(RequeueBetweenSteps())
+    waiting = RequeueBetweenSteps()
+    waiting._added = True
+    callbacks.append(waiting)

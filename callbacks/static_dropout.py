@@ -129,6 +129,7 @@ class StaticDropout(Callback):
             "warmup": warmup,
             "eps": eps,
         }
+        self._stage = "fit"
         self._last_probe: int | None = None
         self._num_probes = 0
         self._restored: dict[str, Any] | None = None
@@ -148,6 +149,7 @@ class StaticDropout(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse what cannot work before anything is spent."""
+        self._stage, self._restored = stage, None
         if stage == "fit":
             refuse_sharded(trainer, "StaticDropout")
             hold_back_requeue(trainer)
@@ -206,8 +208,8 @@ class StaticDropout(Callback):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Keep the state until training starts and the layer is known."""
-        self._restored = state_dict if state_dict.get("dropout") else None
+        """Keep the state until training starts and the layer is known; other verbs than ``fit`` have no use for it."""
+        self._restored = state_dict if self._stage == "fit" and state_dict.get("dropout") else None
 
     def _apply_state(self, state: dict[str, Any], trainer: Trainer, pl_module: LightningModule) -> None:
         self.seed, self._last_probe, self._num_probes = state["seed"], state["last_probe"], state["num_probes"]

@@ -3,18 +3,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sized
-from contextlib import ExitStack, contextmanager
+from collections.abc import Generator, Iterator, Sized
+from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.utilities.combined_loader import CombinedLoader
 from torch.utils.data import IterableDataset
 
 from .measuring import still
 
-__all__ = ("dataset_length", "unstarted", "validation_batches", "validation_loader")
+__all__ = (
+    "averaged_weights",
+    "dataset_length",
+    "unstarted",
+    "validation_batches",
+    "validation_follows",
+    "validation_loader",
+)
 
 
 def _validation_loaders(trainer: Trainer) -> list[Any]:
@@ -50,22 +58,47 @@ def dataset_length(trainer: Trainer, dataloader_idx: int) -> int | None:
 
 @contextmanager
 def unstarted(loader: Any) -> Iterator[None]:
-    """Leave a loader as if it had not been iterated over: its generator and, with persistent workers, its iterator."""
-    generator = getattr(loader, "generator", None)
-    state = generator.get_state() if generator is not None else None
+    """Leave a loader as if it had not been iterated over: its generators and, with persistent workers, its iterator.
+
+    What a data set keeps of its own, a random state or a position, is out of reach.
+    """
+    batch_sampler = getattr(loader, "batch_sampler", None)
+    holders = (loader, getattr(loader, "sampler", None), batch_sampler, getattr(batch_sampler, "sampler", None))
+    generators = {id(found): found for holder in holders if (found := getattr(holder, "generator", None)) is not None}
+    states = [(generator, generator.get_state()) for generator in generators.values()]
     persistent = getattr(loader, "persistent_workers", False)
-    kept = loader._iterator if persistent else None
+    kept = getattr(loader, "_iterator", None) if persistent else None
     if persistent:
         loader._iterator = None
     try:
         yield
     finally:
-        if generator is not None:
+        for generator, state in states:
             generator.set_state(state)
         if persistent:
             ours, loader._iterator = loader._iterator, kept
             if ours is not None:
                 ours._shutdown_workers()
+
+
+def validation_follows(trainer: Trainer) -> bool:
+    """At the end of a training batch: whether Lightning is going to validate before the next one."""
+    fetcher = trainer.fit_loop._data_fetcher
+    return fetcher is not None and trainer.fit_loop.epoch_loop._should_check_val_fx(fetcher)
+
+
+@contextmanager
+def averaged_weights(trainer: Trainer, module: LightningModule) -> Iterator[None]:
+    """Inside, the module has the averaged weights of Lightning's WeightAveraging, as in its validation."""
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    averaging = [callback for callback in callbacks if isinstance(callback, WeightAveraging)]
+    for callback in averaging:
+        callback.on_validation_epoch_start(trainer, module)
+    try:
+        yield
+    finally:
+        for callback in reversed(averaging):
+            callback.on_validation_epoch_end(trainer, module)
 
 
 @contextmanager
@@ -88,25 +121,30 @@ def validation_batches(trainer: Trainer, module: LightningModule, dataloader_idx
         with still(module), ExitStack() as stack:
             for loader in _validation_loaders(trainer):
                 stack.enter_context(unstarted(loader))
-            yield _transferred(trainer, module, dataloader_idx)
+            # Closed before anything is put back.
+            yield stack.enter_context(closing(_transferred(trainer, module, dataloader_idx)))
     finally:
         trainer.training = True
 
 
-def _transferred(trainer: Trainer, module: LightningModule, dataloader_idx: int) -> Iterator[Any]:
-    for batch in _as_loaded(trainer, dataloader_idx):
-        batch = trainer.precision_plugin.convert_input(batch)
-        batch = module._on_before_batch_transfer(batch, dataloader_idx=dataloader_idx)
-        yield trainer.strategy.batch_to_device(batch, dataloader_idx=dataloader_idx)
+def _transferred(trainer: Trainer, module: LightningModule, dataloader_idx: int) -> Generator[Any, None, None]:
+    with closing(_as_loaded(trainer, dataloader_idx)) as loaded:
+        for batch in loaded:
+            batch = trainer.precision_plugin.convert_input(batch)
+            batch = module._on_before_batch_transfer(batch, dataloader_idx=dataloader_idx)
+            yield trainer.strategy.batch_to_device(batch, dataloader_idx=dataloader_idx)
 
 
-def _as_loaded(trainer: Trainer, dataloader_idx: int) -> Iterator[Any]:
+def _as_loaded(trainer: Trainer, dataloader_idx: int) -> Generator[Any, None, None]:
     loop = trainer.fit_loop.epoch_loop.val_loop
     combined = loop._combined_loader
     if combined is not None and combined._mode != "sequential":  # one batch of several loaders at a time
         combined.limits = loop.max_batches
-        for batch, _, _ in combined:
-            yield batch
+        try:
+            for batch, _, _ in combined:
+                yield batch
+        finally:
+            combined.reset()  # ends its workers
         return
     limit = loop.max_batches[dataloader_idx]
     for batch_idx, batch in enumerate(validation_loader(trainer, dataloader_idx)):

@@ -100,8 +100,17 @@ class Ranks:
         strategy = SimpleNamespace(root_device=torch.device("cpu"))
         progress = SimpleNamespace(is_last_batch=False)
         loop = SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=progress))
+        connector = SimpleNamespace(cluster_environment=None)
         self.trainer = cast(
-            "Trainer", SimpleNamespace(strategy=strategy, world_size=world_size, global_rank=rank, fit_loop=loop)
+            "Trainer",
+            SimpleNamespace(
+                strategy=strategy,
+                world_size=world_size,
+                global_rank=rank,
+                fit_loop=loop,
+                callbacks=[],
+                _accelerator_connector=connector,
+            ),
         )
         self.module = cast("LightningModule", None)
         self.others: dict[int, Any] = {}

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.environments import SLURMEnvironment  # type: ignore[attr-defined]
-from toys import ToyClassifier, fit
+from toys import ToyClassifier, fit, loaders
 
-from staticdropout.callbacks import BiasMonitor, RequeueBetweenSteps, StaticDropout
+from staticdropout.callbacks import BiasMonitor, RandomState, RequeueBetweenSteps, StaticDropout
 
 
 @pytest.fixture
@@ -55,9 +56,11 @@ class Look(Callback):
 
     def __init__(self) -> None:
         self.handlers: set[Any] = set()
+        self.kinds: list[type[Callback]] = []
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
         self.handlers.add(signal.getsignal(signal.SIGUSR1))
+        self.kinds = [type(callback) for callback in trainer.callbacks]  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(("where", "step"), [("training", 3), ("validation", 6)])
@@ -79,12 +82,21 @@ def test_the_checkpoint_of_a_requeued_job_is_written_when_the_step_is_over(
     assert signal.getsignal(signal.SIGUSR1) == before
 
 
-def test_it_is_added_last_and_once(tmp_path: Path, slurm: Path) -> None:
-    callbacks = [StaticDropout(), BiasMonitor(figures=False, verbose=False)]
-    _, trainer = fit(tmp_path, callbacks, plugins=[SLURMEnvironment(auto_requeue=True)], max_epochs=1)
-    kinds = [type(callback) for callback in trainer.callbacks]  # type: ignore[attr-defined]
-    assert kinds.count(RequeueBetweenSteps) == 1
-    assert kinds[-1] is RequeueBetweenSteps
+def test_it_is_added_last_and_once_and_gone_afterwards(tmp_path: Path, slurm: Path) -> None:
+    look = Look()
+    callbacks = [StaticDropout(), BiasMonitor(figures=False, verbose=False), RandomState(), look]
+    options: dict[str, Any] = {"plugins": [SLURMEnvironment(auto_requeue=True)], "max_epochs": 1}
+    _, trainer = fit(tmp_path, [*callbacks, ModelCheckpoint(tmp_path)], enable_checkpointing=True, **options)
+    assert look.kinds.count(RequeueBetweenSteps) == 1
+    assert look.kinds[-1] is RequeueBetweenSteps
+    assert not any(isinstance(c, RequeueBetweenSteps) for c in trainer.callbacks)  # type: ignore[attr-defined]
+
+
+def test_without_checkpoints_the_best_one_is_still_missed_in_lightnings_words(tmp_path: Path, slurm: Path) -> None:
+    module, trainer = fit(tmp_path, [StaticDropout()], plugins=[SLURMEnvironment(auto_requeue=True)], max_epochs=1)
+    assert trainer.checkpoint_callback is None
+    with pytest.raises(ValueError, match="ModelCheckpoint"):
+        trainer.validate(module, loaders()[1], ckpt_path="best")
 
 
 def test_without_slurm_nothing_is_added_and_no_signal_is_touched(tmp_path: Path) -> None:
