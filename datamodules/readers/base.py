@@ -22,11 +22,14 @@ __all__ = (
     "as_read_error",
     "checked_frames",
     "checked_indices",
+    "checked_size",
     "scaled_size",
 )
 
 # time stamps, source lines and functions of the decoder before its message
 _WHERE = re.compile(r"^(\[[\d:]+\] \S+:\d+: |[\w<> ]+, \S+\.(?:cpp|h):\d+, )+")
+
+_MAX_PIXELS = 1 << 26  # 8192 x 8192, twice an 8K video; a damaged header can ask for memory without end
 
 Frames: TypeAlias = NDArray[np.uint8]
 Indices: TypeAlias = Sequence[int] | NDArray[np.int64]
@@ -103,6 +106,18 @@ def checked_indices(indices: Indices, length: int) -> list[int]:
     if wrong:
         raise IndexError(f"Frame {wrong[0]} was asked for, but the video has {length} frames (0 to {length - 1}).")
     return plain
+
+
+def checked_size(height: int, width: int, path: Path, reader: str, hint: str) -> tuple[int, int]:
+    """The size of a picture, after making sure that it is one that a video can have.
+
+    Raises:
+        VideoDecodeError: it has more than 67 million pixels.
+    """
+    if height * width > _MAX_PIXELS:
+        found = f"its header is damaged: it asks for pictures of {width}x{height} pixels"
+        raise VideoDecodeError(path, reader, found, hint)
+    return height, width
 
 
 def checked_frames(frames: Frames, count: int, path: Path, reader: str, hint: str) -> Frames:

@@ -13,7 +13,16 @@ import cv2
 import numpy as np
 
 from ...errors import ReaderNotAvailableError
-from .base import Frames, Indices, ReaderFaultError, as_read_error, checked_frames, checked_indices, scaled_size
+from .base import (
+    Frames,
+    Indices,
+    ReaderFaultError,
+    as_read_error,
+    checked_frames,
+    checked_indices,
+    checked_size,
+    scaled_size,
+)
 from .traits import read_traits
 
 __all__ = ("DecordReader",)
@@ -60,8 +69,8 @@ class DecordReader:
     """A video opened with decord, on the CPU with one thread (the DataLoader's workers are the parallelism).
 
     Open it where it is used: a decord reader that crosses into a worker process deadlocks (dmlc/decord#294). decord
-    jumps to key frames, which gives exact frame numbers in VP8, VP9 and most H.264; files in which a jump would put it
-    off by a frame or more (see :attr:`Traits.jumpable`) are decoded in order from the start, which is exact as well.
+    jumps to key frames, which gives exact frame numbers in VP9 and most H.264; files in which a jump would put it off
+    by a frame or more (see :attr:`Traits.jumpable`) are decoded in order from the start, which is exact as well.
 
     Args:
         path: the video file.
@@ -88,12 +97,12 @@ class DecordReader:
                 raise ReaderFaultError(path, self.name, _TRANSPORT_STREAM, _HINT)
             self._in_order = not traits.jumpable or traits.hidden
             self._next: int | None = 0  # the frame that comes next in order; None: only a new start is sure
-            self._reader = self._open()
+            self._reader, self._measured = self._open(), short_side is not None
             if short_side is not None:
                 # The first frame, not the header, tells the size: it has the rotation applied.
                 first = self._array(self._reader.get_batch([0]))
                 self._next = None
-                height, width = checked_frames(first, 1, self._path, self.name, _HINT).shape[1:3]
+                height, width = self._checked(first, 1).shape[1:3]
                 size = scaled_size(height, width, short_side)
                 if size != (height, width) and size[1] in _BAD_WIDTHS:
                     self._shrink_to = size
@@ -128,13 +137,25 @@ class DecordReader:
         """Decode frames; see :class:`VideoReader`."""
         wanted = checked_indices(indices, len(self))
         with as_read_error(self._path, self.name, _HINT, _KNOWN, _FAULTS):
-            frames = self._read_on(wanted) if self._in_order else self._array(self._reader.get_batch(wanted))
+            frames = self._read_on(wanted) if self._in_order else self._jump(wanted)
             if self._shrink_to is not None:
                 height, width = self._shrink_to
                 frames = np.stack(
                     [cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA) for frame in frames]
                 )
-            return checked_frames(frames, len(wanted), self._path, self.name, _HINT)
+            return self._checked(frames, len(wanted))
+
+    def _checked(self, frames: Frames, count: int) -> Frames:
+        checked = checked_frames(frames, count, self._path, self.name, _HINT)
+        checked_size(checked.shape[1], checked.shape[2], self._path, self.name, _HINT)
+        return checked
+
+    def _jump(self, wanted: list[int]) -> Frames:
+        if self._measured or len(wanted) == 1:
+            return self._array(self._reader.get_batch(wanted))
+        first = self._checked(self._array(self._reader.get_batch(wanted[:1])), 1)  # before memory is taken for them all
+        self._measured = True
+        return np.concatenate((first, self._array(self._reader.get_batch(wanted[1:]))))
 
     def _read_on(self, wanted: list[int]) -> Frames:
         """Decode frame after frame up to the last one wanted: decord's own ``skip_frames`` jumps as well."""
@@ -145,6 +166,6 @@ class DecordReader:
         for i in range(start, max(wanted) + 1):
             frame = self._reader.next()
             if i in needed:
-                frames[i] = self._array(frame)
+                frames[i] = self._checked(self._array(frame)[np.newaxis], 1)[0]
         self._next = max(wanted) + 1
         return np.stack([frames[i] for i in wanted])

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import ReaderNotAvailableError, VideoDecodeError
-from .base import Frames, Indices, as_read_error, checked_frames, checked_indices, scaled_size
+from .base import Frames, Indices, as_read_error, checked_frames, checked_indices, checked_size, scaled_size
 from .traits import read_traits
 
 __all__ = ("PyAVReader",)
@@ -59,7 +59,8 @@ class PyAVReader:
         with as_read_error(self._path, self.name, _HINT, _KNOWN), self._open() as container:
             stream, traits = self._stream(container), read_traits(path)
             self.fps = float(stream.average_rate or stream.guessed_rate or 0.0)
-            self._size = (int(stream.codec_context.height), int(stream.codec_context.width))
+            height, width = int(stream.codec_context.height), int(stream.codec_context.width)
+            self._size = checked_size(height, width, self._path, self.name, _HINT)
             counted = traits.container == "mp4" and not traits.hidden and 0 < stream.frames <= traits.size
             # elsewhere there is no count, or it includes frames that are never shown
             self._length = int(stream.frames) if counted else self._count(container, stream)

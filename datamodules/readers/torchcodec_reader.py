@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import ReaderNotAvailableError, VideoDecodeError
-from .base import Frames, Indices, as_read_error, checked_frames, checked_indices, scaled_size
+from .base import Frames, Indices, as_read_error, checked_frames, checked_indices, checked_size, scaled_size
 from .traits import read_traits
 
 __all__ = ("TorchCodecReader",)
@@ -77,13 +77,15 @@ class TorchCodecReader:
             self._decoder = self._open(decoders)
             if not len(self._decoder):
                 raise VideoDecodeError(path, self.name, "it has no frames", _HINT)
+            header = self._decoder.metadata
+            checked_size(header.height or 0, header.width or 0, self._path, self.name, _HINT)
             if short_side is not None:
                 height, width = self._decoder[0].shape[:2]
                 size = scaled_size(height, width, short_side)
                 if size != (height, width):
                     resize = importlib.import_module("torchcodec.transforms").Resize(size=size)
                     self._decoder = self._open(decoders, transforms=[resize])
-            self.fps = float(self._decoder.metadata.average_fps or 0.0)
+            self.fps = float(header.average_fps or 0.0)
 
     def _open(self, decoders: Any, **options: Any) -> Any:
         try:
