@@ -87,11 +87,14 @@ def test_what_others_watch_is_there_after_a_resume_too(tmp_path: Path) -> None:
     name = "bias/backbone.layer2/dynamic"
     _resumed(tmp_path, [monitor(), saver(tmp_path, 1)])
 
-    def watchers() -> list[Callback]:
-        best = ModelCheckpoint(tmp_path / "best", monitor=name)
-        return [monitor(every_n_validations=2), EarlyStopping(name, patience=9), best]
-
-    _resumed(tmp_path, watchers(), tmp_path / "steps" / "step=4.ckpt")
+    best, stopping = ModelCheckpoint(tmp_path / "best", monitor=name), EarlyStopping(name, patience=9)
+    # The first validation after the resume, at step 6, is not measured.
+    watching = monitor(every_n_validations=2, dirpath=tmp_path / "resumed")
+    _resumed(tmp_path, [watching, stopping, best], tmp_path / "steps" / "step=4.ckpt")
+    values = [point["layers"]["backbone.layer2"]["dynamic"] for point in watching.history]
+    assert any(float(stopping.best_score) == pytest.approx(value, rel=1e-5) for value in values)
+    assert best.best_model_score is not None
+    assert any(float(best.best_model_score) == pytest.approx(value, rel=1e-5) for value in values)
 
 
 def test_a_measurement_that_is_made_up_for_sees_the_averaged_weights(tmp_path: Path) -> None:
