@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import os
@@ -40,6 +41,7 @@ _FAULTS = {
     "from_size == to_size": f"decord 0.6 cannot hand out pictures of this width (nor of any in {sorted(_BAD_WIDTHS)})",
     "cannot find video stream": "it has no video stream, or one in a codec that decord 0.6 does not know, such as AV1",
     "Failed to measure duration": "its header has neither duration nor frame count",
+    "recovered from nearest frames": "some of its frames do not decode, and decord 0.6 would repeat others instead",
 }
 _KNOWN = {
     "Error sending packet": "its data are corrupt",
@@ -53,7 +55,9 @@ _ABSURD = "its header is damaged: it contradicts itself, or promises more frames
 _TRANSPORT_STREAM = "decord 0.6 loses the first frames of MPEG transport streams"
 
 
-def _decord() -> Any:
+@functools.cache
+def _decord() -> tuple[Any, Any]:
+    """The module decord, and its reader in a form that can be forgotten in another process."""
     # A damaged stream makes decord ask for the next packet 10240 times for each missing frame; give up sooner.
     # It reads the variable when a video is opened, so a value set by the user is respected.
     os.environ.setdefault("DECORD_EOF_RETRY_MAX", "1024")
@@ -62,7 +66,19 @@ def _decord() -> Any:
     except (ImportError, OSError, RuntimeError) as error:  # OSError: its shared library does not load
         raise ReaderNotAvailableError(_MISSING.format(found=error)) from error
     decord.logging.set_level(decord.logging.QUIET)  # what FFmpeg prints is in the exception as well
-    return decord
+
+    class Reader(decord.VideoReader):  # type: ignore[misc, name-defined]
+        def __init__(self, *args: Any, **options: Any) -> None:
+            self._process = os.getpid()
+            super().__init__(*args, **options)
+
+        def __del__(self) -> None:
+            # A forked worker inherits the readers of its parent but not their threads, and would wait for these for
+            # ever as soon as the garbage collector comes by (dmlc/decord#294).
+            if self._process == os.getpid():
+                super().__del__()
+
+    return decord, Reader
 
 
 class DecordReader:
@@ -85,7 +101,7 @@ class DecordReader:
     name = "decord"
 
     def __init__(self, path: str | Path, short_side: int | None = None) -> None:
-        self._decord = _decord()
+        self._decord, self._class = _decord()
         self._path = Path(path)
         self._size: dict[str, int] = {}  # that decord scales to
         self._shrink_to: tuple[int, int] | None = None  # a size that decord itself fails at
@@ -96,6 +112,9 @@ class DecordReader:
             if traits.container == "mpegts":
                 raise ReaderFaultError(path, self.name, _TRANSPORT_STREAM, _HINT)
             self._in_order = not traits.jumpable or traits.hidden
+            # how often decord may repeat a frame in the place of one that does not decode: up to twice where the last
+            # packets may be without a picture, at will (-1) where frames are hidden, or else never (a share of them)
+            self._repeats = -1 if traits.hidden else 2 if self._in_order else 1e-6
             self._next: int | None = 0  # the frame that comes next in order; None: only a new start is sure
             self._reader, self._measured = self._open(), short_side is not None
             if short_side is not None:
@@ -122,7 +141,8 @@ class DecordReader:
             raise ReaderNotAvailableError(_MISSING.format(found="it is not installed"))
 
     def _open(self) -> Any:
-        return self._decord.VideoReader(str(self._path), ctx=self._decord.cpu(0), num_threads=1, **self._size)
+        options = {"ctx": self._decord.cpu(0), "num_threads": 1, "fault_tol": self._repeats, **self._size}
+        return self._class(str(self._path), **options)
 
     @staticmethod
     def _array(batch: Any) -> Frames:

@@ -15,7 +15,7 @@ __all__ = ("FallbackReader",)
 
 _FIRST = "decord"
 _OTHERS = ("torchcodec", "pyav")
-_ANYWHERE = ("pyav",)  # torchcodec numbers frames wrongly in MPEG streams, and counts hidden ones in VP8
+_ANYWHERE = ("pyav",)  # torchcodec numbers frames wrongly in MPEG streams and AVI, and counts hidden ones in VP8
 _CONTAINERS = ("mp4", "matroska", "avi")
 _TAIL = 2  # frames that readers may differ in their count
 _INSTALL = "Another reader that is installed takes over by itself: pip install av."
@@ -30,6 +30,13 @@ def _known_beforehand(traits: Traits) -> str:
     if traits.hidden:
         return "decord 0.6 counts frames that are never shown (an edit list or VP8 hides them)"
     return ""
+
+
+def _takers(traits: Traits) -> tuple[str, ...]:
+    """The readers that may take decord's place, in this order."""
+    vp8 = traits.container == "matroska" and traits.hidden
+    avi = traits.container == "avi" and not traits.jumpable
+    return _ANYWHERE if vp8 or avi or traits.container not in _CONTAINERS else _OTHERS
 
 
 class FallbackReader:
@@ -57,8 +64,7 @@ class FallbackReader:
             traits = read_traits(path)
         except OSError as error:
             raise VideoDecodeError(path, _FIRST, str(error), "Check that the file may be read.") from error
-        vp8 = traits.container == "matroska" and traits.hidden
-        self._others = _ANYWHERE if vp8 or traits.container not in _CONTAINERS else _OTHERS
+        self._others = _takers(traits)
         reason = _known_beforehand(traits)
         reader = self._other(ReaderFaultError(path, _FIRST, reason)) if reason else None
         self._reader = reader if reader is not None else self._first()

@@ -17,7 +17,6 @@ __all__ = ("LimitedReader",)
 _FRAMES = 64  # more frames than this in one call have proportionally more time
 
 Result = TypeVar("Result")
-_inherited: list[VideoReader] = []  # never freed: a decoder of another process would wait for threads that are not here
 
 
 class LimitedReader:
@@ -70,7 +69,6 @@ class LimitedReader:
     def get_batch(self, indices: Indices) -> Frames:
         """Decode frames; see :class:`VideoReader`."""
         if self._process != os.getpid():
-            _inherited.append(self._reader)
             self._open()
         reader, seconds = self._reader, self._seconds * max(1.0, len(indices) / _FRAMES)
         return self._within(seconds, f"to read {len(indices)} frames", lambda: reader.get_batch(indices))

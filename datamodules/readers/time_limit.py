@@ -131,5 +131,8 @@ def run_within(seconds: float, key: str, function: Callable[[], Result]) -> Resu
         raise
     _idle.append(calls)
     if error is not None:
-        raise error
+        try:
+            raise error
+        finally:
+            del error  # with its traceback it would keep this frame, and the reader, alive
     return result  # type: ignore[no-any-return]

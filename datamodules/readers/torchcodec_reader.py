@@ -78,9 +78,10 @@ class TorchCodecReader:
             if not len(self._decoder):
                 raise VideoDecodeError(path, self.name, "it has no frames", _HINT)
             header = self._decoder.metadata
-            checked_size(header.height or 0, header.width or 0, self._path, self.name, _HINT)
+            self._check_size(header.height or 0, header.width or 0)
             if short_side is not None:
                 height, width = self._decoder[0].shape[:2]
+                self._check_size(height, width)
                 size = scaled_size(height, width, short_side)
                 if size != (height, width):
                     resize = importlib.import_module("torchcodec.transforms").Resize(size=size)
@@ -97,6 +98,9 @@ class TorchCodecReader:
             if "libtorchcodec" in str(error):  # loaded at the first use since torchcodec 0.17
                 raise ReaderNotAvailableError(_NO_FFMPEG) from error
             raise
+
+    def _check_size(self, height: int, width: int) -> None:
+        checked_size(height, width, self._path, self.name, _HINT)
 
     @staticmethod
     def require() -> None:
@@ -120,6 +124,7 @@ class TorchCodecReader:
         needed, pictures = set(wanted), {}
         for i in range(max(wanted) + 1):
             picture = self._decoder[i]
+            self._check_size(*picture.shape[:2])
             if i in needed:
                 pictures[i] = picture.numpy()
         return np.stack([pictures[i] for i in wanted])

@@ -149,6 +149,21 @@ def test_a_header_that_promises_billions_of_frames_does_not_end_the_process(
     np.testing.assert_array_equal(open_video(file, reader=reader).get_batch(range(outcome["length"])), whole)
 
 
+def test_frames_that_a_header_promises_and_the_file_has_not_are_never_made_up(
+    reader: str, sound: list[Path], tmp_path: Path
+) -> None:
+    (original,) = (path for path in sound if path.name == "b.mp4")
+    file, frames = patched(original, tmp_path / "b.mp4", (b"stts", 12, ">I", 17)), decoded(original)
+    assert len(frames) == 12
+    np.testing.assert_array_equal(open_video(file, reader=reader).get_batch([3, 9]), frames[[3, 9]])
+    video = open_video(file, reader=reader)
+    if len(video) == 12:
+        np.testing.assert_array_equal(video.get_batch([11]), frames[[11]])
+    else:
+        with pytest.raises(VideoDecodeError, match="12"):
+            video.get_batch([2, 16])
+
+
 def damaged_picture(kind: str, data: bytes, rng: random.Random) -> bytes:
     changed = bytearray(data)
     if kind == "flipped":

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from fractions import Fraction
 from pathlib import Path
@@ -90,8 +91,11 @@ def test_decord_jumps_exactly_where_its_jumps_are_safe(tricky: Path, file: str) 
     video._in_order = False
     wrong = 0
     for order in jumps(FRAMES).values():
-        difference = np.abs(video.get_batch(order).astype(np.int16) - reference[order])
-        wrong += int((difference.mean(axis=(1, 2, 3)) > MEAN).sum())
+        with contextlib.suppress(VideoDecodeError):  # where it even notices
+            difference = np.abs(video.get_batch(order).astype(np.int16) - reference[order])
+            wrong += int((difference.mean(axis=(1, 2, 3)) > MEAN).sum())
+            continue
+        wrong += 1
     assert (wrong > 0) == (file in JUMPS_GO_WRONG)
 
 

@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
+import multiprocessing
 import os
 import pickle
 import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from queue import SimpleQueue
@@ -18,6 +22,7 @@ import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
+from video_probe import decoders
 
 from staticdropout.datamodules import READERS, EvalTransform, open_video
 from staticdropout.datamodules.readers import limited_reader, time_limit
@@ -222,6 +227,44 @@ def test_a_reader_that_was_opened_in_the_parent_works_in_workers(shapes_root: Pa
     loader = DataLoader(data, batch_size=None, num_workers=2, multiprocessing_context="fork", timeout=60)
     assert all(torch.equal(frames, one) for frames, one in zip(loader, expected, strict=True))
     assert torch.equal(data[1], expected[1])
+
+
+def forget(readers: list[Any]) -> None:
+    readers.clear()
+    gc.collect()
+
+
+@pytest.mark.parametrize("reader", decoders())
+def test_a_worker_can_forget_the_readers_of_its_parent(shapes_root: Path, reader: str) -> None:
+    path = next((shapes_root / "20bn-something-something-v2").iterdir())
+    readers = [READERS[reader](path) for _ in range(3)]
+    assert [len(one.get_batch([4])) for one in readers] == [1, 1, 1]
+    worker = multiprocessing.get_context("fork").Process(target=forget, args=(readers,))
+    worker.start()
+    worker.join(20)
+    hangs = worker.is_alive()
+    worker.kill()
+    assert not hangs
+    assert worker.exitcode == 0
+
+
+def test_an_error_keeps_no_reader_alive(files: dict[str, Path]) -> None:
+    inside = weakref.WeakSet[Hanging]()
+
+    class Watched(Hanging):
+        def __init__(self, path: str | Path, short_side: int | None = None) -> None:
+            super().__init__(path, short_side)
+            inside.add(self)
+
+    READERS["hanging"] = Watched
+    gc.disable()
+    try:
+        with contextlib.suppress(VideoDecodeError):
+            open_video(files["broken"], "hanging").get_batch([0])
+        run_within(5, "another call", lambda: None)  # the helper lets go of a call when the next one comes
+        assert not len(inside)
+    finally:
+        gc.enable()
 
 
 def test_a_reader_can_be_sent_to_another_process(shapes_root: Path) -> None:
