@@ -13,7 +13,7 @@ demo-davis: $(VENV)/.installed
 	$(BIN)/lightning validate --config configs/demo_davis.yaml --ckpt_path runs/demo_davis/checkpoints/last.ckpt
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(VENV)/.installed-dev .typing/staticdropout
 	$(BIN)/ruff check .
