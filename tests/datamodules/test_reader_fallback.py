@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import struct
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -224,3 +225,13 @@ def test_decord_itself_raises_a_fault_and_no_bare_error(narrow: Path, stream: Pa
         DecordReader(narrow).get_batch([0])
     with pytest.raises(ReaderFaultError, match="transport streams"):
         DecordReader(stream)
+
+
+def test_decord_does_not_repeat_frames_in_the_place_of_one_that_is_missing(tmp_path: Path) -> None:
+    file = RECIPES["h264.mp4"].write(tmp_path)
+    data = bytearray(file.read_bytes())
+    struct.pack_into(">I", data, data.index(b"ctts") + 112, 1 << 20)  # a frame that would be shown long after the end
+    file.write_bytes(data)
+    with pytest.raises(ReaderFaultError, match="repeat others"):
+        DecordReader(file).get_batch(range(FRAMES))
+    np.testing.assert_array_equal(DecordReader(file).get_batch([4, 9]), decoded(file)[[4, 9]])
