@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every benchmark writes: its rows, with the machine and the versions in each."""
+"""What every benchmark shares: timing ways of doing the same thing side by side, and rows with their environment."""
 
 from __future__ import annotations
 
 import csv
+import gc
 import importlib.metadata
 import os
 import platform
 import re
+import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +42,64 @@ def environment(device: str, **more: Any) -> dict[str, Any]:
     }
 
 
+def wait(device: str) -> None:
+    """Wait for the work that a GPU has been given."""
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+
+
+def seconds(work: Callable[[], Any], device: str = "cpu") -> float:
+    """Time of one call."""
+    wait(device)
+    start = time.perf_counter()
+    work()
+    wait(device)
+    return time.perf_counter() - start
+
+
+def in_turns(
+    ways: Mapping[str, Callable[[], Any]], repeats: int, device: str = "cpu", warmup: int = 1
+) -> dict[str, list[float]]:
+    """Time several ways of doing the same thing in turns, so that a slow minute of the machine is slow for all.
+
+    Args:
+        ways: ``{name: call}``.
+        repeats: timed rounds.
+        device: for synchronisation.
+        warmup: rounds before that.
+
+    Returns:
+        ``{name: seconds of every round}``; rounds of equal index were measured next to each other.
+    """
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for turn in range(warmup + repeats):
+        for name, work in ways.items():
+            gc.collect()
+            taken = seconds(work, device)
+            if turn >= warmup:
+                times[name].append(taken)
+    return times
+
+
+def spread(values: Sequence[float], others: Sequence[float]) -> dict[str, float]:
+    """Median of the ratios of neighbouring measurements, with the lowest and the highest."""
+    ratios = [value / other for value, other in zip(values, others, strict=True)]
+    return {
+        "ratio": round(statistics.median(ratios), 4),
+        "lowest": round(min(ratios), 4),
+        "highest": round(max(ratios), 4),
+    }
+
+
 def report(rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any], output: Path) -> None:
     """Write rows to a CSV, each with its environment, and print them as a table."""
     output.parent.mkdir(parents=True, exist_ok=True)
+    columns = list(dict.fromkeys(key for row in rows for key in row))
     with output.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=[*rows[0], *about], lineterminator="\n")
+        writer = csv.DictWriter(file, fieldnames=[*columns, *about], lineterminator="\n", restval="")
         writer.writeheader()
         writer.writerows({**row, **about} for row in rows)
-    table = Table(*rows[0], title=", ".join(f"{key} {value}" for key, value in about.items() if key != "date"))
+    table = Table(*columns, title=", ".join(f"{key} {value}" for key, value in about.items() if key != "date"))
     for row in rows:
-        table.add_row(*(str(value) for value in row.values()))
+        table.add_row(*(str(row.get(key, "")) for key in columns))
     Console(width=160).print(table, f"written: {output}")
