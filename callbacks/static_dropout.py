@@ -16,7 +16,8 @@ from ..metrics.correlation import merge_moments, pair_moments
 from ..models.channel_selection import Sampling, ScoreTransform
 from ..models.features import capture, guess_channel_dim
 from ..models.layer_names import INPUT, Layer, find_layers
-from ..models.static_dropout import Rescale, ScoreEstimator, StaticDropoutLayer, Warmup, check_options
+from ..models.static_dropout import Rescale, Score, ScoreEstimator, StaticDropoutLayer, Warmup, check_options
+from ..perturbations import VideoTriplets
 from ..perturbations.shuffling import shuffled_by_key
 from .batches import VideoInputs
 from .call_check import CallCheck
@@ -53,6 +54,8 @@ class StaticDropout(Callback):
         layer: where to drop: the name of a layer, whose output is thinned, or with the suffix ``[input]`` its input.
             By default the input of the last ``nn.Linear``, the paper's place.
         every_n_steps: optimizer steps between two estimates of the scores.
+        score: what is scored: ``"static"`` (the paper's), or ``"static_minus_dynamic"``, which spares channels that
+            answer to both factors. The latter estimates from triplets, three forward passes instead of two.
         temperature: of the softmax over scores; the paper's is 1.
         score_transform: ``"none"`` (paper), ``"zscore"`` or ``"rank"``, applied before the softmax.
         sampling: ``"multinomial"`` (exactly ``round(r * C)`` channels, without replacement),
@@ -68,6 +71,7 @@ class StaticDropout(Callback):
             (statistics of the batch). Neither changes the running statistics. Open in the paper.
         channel_dim: where the layer's channels are; guessed by default (last for ``nn.Linear``, tokens and vectors, 1
             for other maps).
+        triplets: makes the triplets of ``score="static_minus_dynamic"``; by default with the four built-in styles.
         inputs: how to read batches and call the model; guessed by default.
         seed: seed of masks and shuffles; by default the one of ``seed_everything``.
 
@@ -85,6 +89,7 @@ class StaticDropout(Callback):
         rate: float = 0.3,
         layer: str | None = None,
         every_n_steps: int = 30,
+        score: Score = "static",
         temperature: float = 1.0,
         score_transform: ScoreTransform = "none",
         sampling: Sampling = "multinomial",
@@ -97,10 +102,11 @@ class StaticDropout(Callback):
         eps: float = 1e-6,
         probe_mode: Literal["eval", "train"] = "eval",
         channel_dim: int | None = None,
+        triplets: VideoTriplets | None = None,
         inputs: VideoInputs | None = None,
         seed: int | None = None,
     ) -> None:
-        check_options(rate, temperature, score_transform, sampling, rescale, estimator, momentum, warmup, eps)
+        check_options(rate, score, temperature, score_transform, sampling, rescale, estimator, momentum, warmup, eps)
         if every_n_steps < 1:
             raise OptionError(f"every_n_steps={every_n_steps} must be at least 1.")
         if probe_mode not in ("eval", "train"):
@@ -109,6 +115,7 @@ class StaticDropout(Callback):
         self.every_n_steps = every_n_steps
         self.probe_mode = probe_mode
         self.channel_dim = channel_dim
+        self.triplets = triplets or VideoTriplets()
         self.inputs = inputs or VideoInputs()
         self.seed = seed
         self._given_seed = seed
@@ -118,6 +125,7 @@ class StaticDropout(Callback):
         """The dropout itself: scores, moments and counters; there once training has started."""
         self._options: dict[str, Any] = {
             "rate": rate,
+            "score": score,
             "temperature": temperature,
             "score_transform": score_transform,
             "sampling": sampling,
@@ -232,7 +240,6 @@ class StaticDropout(Callback):
         assert self._target is not None  # noqa: S101 - set in on_fit_start
         video = self.inputs.find(batch)
         keys = self.inputs.keys(batch, len(video), trainer)
-        copy = shuffled_by_key(video, keys, f"{self.seed}/{self._num_probes}", self.inputs.time_dim(video))
         self._probing = True
         try:
             with (
@@ -242,18 +249,21 @@ class StaticDropout(Callback):
                 ) as run,
             ):
                 features = [
-                    run(self.inputs.call, pl_module, clips, batch)[self._target.name] for clips in (video, copy)
+                    run(self.inputs.call, pl_module, clips, batch)[self._target.name]
+                    for clips in self._copies(video, keys)
                 ]
         finally:
             self._probing = False
         home = float64_device(pl_module.device)
-        moments = pair_moments(features[0].to(home), features[1].to(home))
+        anchor, *others = [feature.to(home) for feature in features]
+        # (1, 6, C) of the static pair, (2, 6, C) with the dynamic one
+        moments = torch.cat([pair_moments(anchor, other) for other in others])[None]
         if trainer.world_size > 1:
             gathered = trainer.strategy.all_gather(moments)
             moments = gathered.view(-1, *moments.shape[1:])
-        dropout = self.dropout or self._build(features[0].shape[1], trainer, pl_module)
+        dropout = self.dropout or self._build(anchor.shape[1], trainer, pl_module)
         statistics = dropout.statistics()
-        dropout.observe_moments(merge_moments(moments))
+        dropout.observe_moments(*merge_moments(moments))
         # What was dropped is told against the scores it was drawn from; everything else is of the new scores.
         statistics = dropout.statistics() | {key: statistics[key] for key in ("dropped_share", "dropped_score_excess")}
         dropout.reset_counts()
@@ -262,6 +272,15 @@ class StaticDropout(Callback):
         values = {f"static_dropout/{name}": value for name, value in statistics.items()}
         for logger in trainer.loggers:
             logger.log_metrics(values, step=trainer.global_step)
+
+    def _copies(self, video: Tensor, keys: list[str]) -> tuple[Tensor, ...]:
+        """The clips, copies that share their statics and, if wanted, copies that share their dynamics."""
+        if self._options["score"] == "static":
+            seed, time = f"{self.seed}/{self._num_probes}", self.inputs.time_dim(video)
+            return video, shuffled_by_key(video, keys, seed, time)
+        keys = [f"{self.seed}/{self._num_probes}/{key}" for key in keys]
+        triplet = self.triplets(self.inputs.pixels(video), keys)
+        return tuple(self.inputs.restore(clip, like=video) for clip in triplet)
 
     def _attach(self) -> None:
         assert self._target is not None  # noqa: S101 - set in on_fit_start

@@ -17,7 +17,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from ..errors import OptionError
-from ..metrics.correlation import correlation, decay_moments, empty_moments, merge_moments, pair_moments
+from ..metrics.correlation import Correlation, correlation, decay_moments, empty_moments, merge_moments, pair_moments
 from .channel_selection import (
     Sampling,
     ScoreTransform,
@@ -30,6 +30,7 @@ from .channel_selection import (
 __all__ = ("Rescale", "StaticDropoutLayer", "drop_channels")
 
 Rescale = Literal["keep", "inclusion", "none"]
+Score = Literal["static", "static_minus_dynamic"]
 ScoreEstimator = Literal["moments", "batch"]
 Warmup = Literal["uniform", "none"]
 
@@ -67,6 +68,8 @@ class StaticDropoutLayer(nn.Module):
         num_channels: C.
         rate: r, the share of channels dropped, in [0, 1): ``round(r * C)`` of them (the paper uses 0.1, 0.3, 0.5, 0.7).
         channel_dim: where the channels of the input are.
+        score: ``"static"`` (the paper's) or ``"static_minus_dynamic"``: the static score less the dynamic one, which
+            spares channels that answer to both factors. It lies in [-2, 2].
         temperature: of the softmax of Eq. 4; the paper's is 1. Lower is sharper; at 0.1 the same channels are
             dropped nearly always.
         score_transform: applied to the scores before the softmax; the paper's is ``"none"``.
@@ -104,6 +107,7 @@ class StaticDropoutLayer(nn.Module):
     """
 
     moments: Tensor
+    dynamic_moments: Tensor
     num_clips: Tensor
     num_masks: Tensor
     scores: Tensor
@@ -117,6 +121,7 @@ class StaticDropoutLayer(nn.Module):
         num_channels: int,
         rate: float = 0.3,
         channel_dim: int = 1,
+        score: Score = "static",
         temperature: float = 1.0,
         score_transform: ScoreTransform = "none",
         sampling: Sampling = "multinomial",
@@ -131,8 +136,9 @@ class StaticDropoutLayer(nn.Module):
         rank: int = 0,
     ) -> None:
         super().__init__()
-        check_options(rate, temperature, score_transform, sampling, rescale, estimator, momentum, warmup, eps)
+        check_options(rate, score, temperature, score_transform, sampling, rescale, estimator, momentum, warmup, eps)
         self.num_channels, self.rate, self.channel_dim = num_channels, rate, channel_dim
+        self.score: Score = score
         self.temperature, self.score_transform, self.sampling = temperature, score_transform, sampling
         self.per_sample, self.rescale, self.eps = per_sample, rescale, eps
         self.momentum = momentum if estimator == "moments" else 0.0
@@ -145,6 +151,8 @@ class StaticDropoutLayer(nn.Module):
                 stacklevel=2,
             )
         self.register_buffer("moments", empty_moments(num_channels))
+        if score == "static_minus_dynamic":
+            self.register_buffer("dynamic_moments", empty_moments(num_channels))
         self.register_buffer("num_clips", torch.zeros((), dtype=torch.long))
         self.register_buffer("num_masks", torch.zeros((), dtype=torch.long))
         self.register_buffer("scores", torch.zeros(num_channels, dtype=torch.float64))
@@ -156,24 +164,49 @@ class StaticDropoutLayer(nn.Module):
         self._generator: Generator | None = None
         self._refresh()
 
-    def observe(self, clips: Tensor, shuffled: Tensor) -> None:
-        """Update the scores from features of clips and of their shuffled copies, ``(N, C)`` each."""
-        self.observe_moments(pair_moments(clips, shuffled)[0])
+    def observe(self, clips: Tensor, shuffled: Tensor, restyled: Tensor | None = None) -> None:
+        """Update the scores from features ``(N, C)`` of clips and of their shuffled copies.
 
-    def observe_moments(self, moments: Tensor) -> None:
-        """Update the scores from the moments ``(6, C)`` of a batch, already merged over ranks."""
+        Args:
+            clips: features of the clips.
+            shuffled: features of copies that share only their statics with the clips.
+            restyled: features of copies that share only their dynamics with them, for
+                ``score="static_minus_dynamic"``.
+        """
+        dynamic = None if restyled is None else pair_moments(clips, restyled)[0]
+        self.observe_moments(pair_moments(clips, shuffled)[0], dynamic)
+
+    def observe_moments(self, moments: Tensor, dynamic_moments: Tensor | None = None) -> None:
+        """Update the scores from the moments ``(6, C)`` of a batch, already merged over ranks.
+
+        Raises:
+            ValueError: there are no dynamic moments and ``score="static_minus_dynamic"`` needs them.
+        """
+        if self.score == "static_minus_dynamic" and dynamic_moments is None:
+            raise ValueError(f"score={self.score!r} needs the moments of the dynamic pairs as well.")
         with torch.no_grad():
-            moments = moments.to(self.moments.device)
             # One overflow in one clip must not cost a channel its score for good: leave out what is not finite.
+            moments = moments.to(self.moments.device)
             finite = moments.isfinite().all(0)
-            moments = torch.where(finite, moments, 0.0)
+            if dynamic_moments is not None:
+                dynamic_moments = dynamic_moments.to(self.moments.device)
+                finite &= dynamic_moments.isfinite().all(0)
             self.not_finite.copy_((~finite).sum())
-            self.moments.copy_(merge_moments(torch.stack([decay_moments(self.moments, self.momentum), moments])))
+            moments = torch.where(finite, moments, 0.0)
+            score, undefined = self._merge(self.moments, moments)
+            if self.score == "static_minus_dynamic" and dynamic_moments is not None:
+                dynamic, unknown = self._merge(self.dynamic_moments, torch.where(finite, dynamic_moments, 0.0))
+                undefined |= unknown
+                score = torch.where(undefined, 0.0, score - dynamic)
             self.num_clips += moments[0].max().round().long()
-            score, undefined = correlation(self.moments)
             self.scores.copy_(score)
             self.undefined.copy_(undefined)
             self._refresh()
+
+    def _merge(self, past: Tensor, moments: Tensor) -> Correlation:
+        """Merge the moments of a batch into those of the past, in place, and correlate."""
+        past.copy_(merge_moments(torch.stack([decay_moments(past, self.momentum), moments])))
+        return correlation(past)
 
     @property
     def ready(self) -> bool:
@@ -230,7 +263,7 @@ class StaticDropoutLayer(nn.Module):
         """Numbers that tell whether the rule is active, over the masks since the last :meth:`reset_counts`.
 
         Returns:
-            ``score_mean``, ``score_p10``, ``score_p50``, ``score_p90`` of the static scores; ``inclusion_ratio``,
+            ``score_mean``, ``score_p10``, ``score_p50``, ``score_p90`` of the scores; ``inclusion_ratio``,
             the largest over the smallest probability to be dropped (1 means plain channel dropout);
             ``dropped_share``; ``dropped_score_excess``, the mean score of what was dropped minus that of all
             channels; ``undefined``, the number of channels without a score; ``not_finite``, the number of channels
@@ -278,6 +311,7 @@ class StaticDropoutLayer(nn.Module):
 
 def check_options(
     rate: float,
+    score: str,
     temperature: float,
     score_transform: str,
     sampling: str,
@@ -293,6 +327,7 @@ def check_options(
         ValueError: naming the option, what was found and what is allowed.
     """
     choices = {
+        "score": (score, get_args(Score)),
         "score_transform": (score_transform, get_args(ScoreTransform)),
         "sampling": (sampling, get_args(Sampling)),
         "rescale": (rescale, get_args(Rescale)),

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One training of the study, and everything that is measured of the trained network."""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
+from lightning.pytorch.loggers.logger import DummyLogger
+from shapes_arms import Arm
+from shapes_network import STAGES, ShapesNet
+from shapes_task import Shapes, Task, load
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader
+
+from staticdropout.callbacks import DropoutFreeFinetune, VideoInputs
+from staticdropout.callbacks.bias_measurement import BiasMeasurement
+from staticdropout.lightning_modules import VideoClassifier
+from staticdropout.metrics import summarize
+from staticdropout.perturbations import VideoTriplets
+from staticdropout.perturbations.shuffling import shuffled_by_key
+
+KEPT = (
+    "static", "dynamic", "score_static", "score_dynamic", "units_static", "units_dynamic", "units_joint",
+    "units_residual",
+)  # fmt: skip
+"""What is kept of the measurement of a stage."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How every arm is trained."""
+
+    epochs: int = 16
+    finetune_epochs: int = 2
+    finetune_lr: float = 1e-3
+    batch_size: int = 32
+    width: int = 12
+    lr: float = 0.05
+    weight_decay: float = 1e-4
+    measured_clips: int = 400
+
+
+class Memory(DummyLogger):
+    """Keeps what StaticDropout logs at its estimates."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tilt: list[dict[str, float]] = []
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Keep the figures of the first StaticDropout."""
+        if "static_dropout/inclusion_ratio" in metrics:
+            values = {name.partition("/")[2]: float(value) for name, value in metrics.items()}
+            self.tilt.append({"step": float(step or 0), **values})
+
+
+class Clock(Callback):
+    """Seconds of each step."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        self._start = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self.seconds.append(time.perf_counter() - self._start)
+
+
+def train_one(task: Task, schedule: Schedule, arm: Arm, seed: int, cache: Path, device: str = "cpu") -> dict[str, Any]:
+    """Train one arm on one seed.
+
+    The seed decides on the clips, the first weights and the order of training, alike in all arms: runs of one seed
+    are pairs.
+
+    Returns:
+        Plain values: figures by name, and under ``tilt`` what StaticDropout logged.
+    """
+    logging.getLogger("lightning").setLevel(logging.ERROR)
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore")
+    train, val = (load(task, seed, training, cache) for training in (True, False))
+    seed_everything(seed, verbose=False)
+    network = ShapesNet(task.num_classes, schedule.width)
+    network.head.dropout.p = arm.dropout
+    module = VideoClassifier(network, task.num_classes, optimizer=lambda parameters: torch.optim.SGD(
+        parameters, lr=schedule.lr, momentum=0.9, nesterov=True, weight_decay=schedule.weight_decay,
+    ), lr_scheduler=lambda optimizer: torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=schedule.lr, total_steps=schedule.epochs, pct_start=0.15))  # fmt: skip
+    order = torch.Generator().manual_seed(seed)
+    loader = DataLoader(train, schedule.batch_size, shuffle=True, generator=order, drop_last=True)
+    memory, clock = Memory(), Clock()
+    trainer = Trainer(
+        max_epochs=schedule.epochs, accelerator="gpu" if device.startswith("cuda") else "cpu", devices=1,
+        logger=memory, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        callbacks=[*arm.callbacks(), DropoutFreeFinetune(schedule.finetune_epochs, schedule.finetune_lr), clock],
+    )  # fmt: skip
+    start = time.perf_counter()
+    trainer.fit(module, loader)
+    seconds = time.perf_counter() - start
+    module.eval().to(device)
+    results = evaluate(module, val, task, device)
+    results |= bias(trainer, module, val, schedule.measured_clips, device)
+    steps = sorted(clock.seconds)
+    return results | {"seconds": seconds, "step_seconds": steps[len(steps) // 2], "tilt": memory.tilt}
+
+
+@torch.no_grad()
+def logits_of(module: VideoClassifier, shapes: Shapes, device: str, shuffled: bool) -> Tensor:
+    """Logits of all clips, of their frames in order or shuffled."""
+    parts = []
+    for start in range(0, len(shapes), 100):
+        video = shapes.video[start : start + 100].float() / 255
+        if shuffled:
+            video = shuffled_by_key(video, range(start, start + len(video)), seed=0)
+        parts.append(module(video.to(device)).cpu())
+    return torch.cat(parts)
+
+
+def evaluate(module: VideoClassifier, val: Shapes, task: Task, device: str) -> dict[str, float]:
+    """Accuracies in percent, and how far the confidence can be believed."""
+    logits, shuffled = (logits_of(module, val, device, flag) for flag in (False, True))
+    right = logits.argmax(1) == val.label
+    common = torch.isin(val.label, torch.tensor(task.common))
+    probabilities = logits.softmax(1)
+    return {
+        "accuracy": _percent(right),
+        "accuracy_shuffled": _percent(shuffled.argmax(1) == val.label),
+        "accuracy_common": _percent(right[common]),
+        "accuracy_rare": _percent(right[~common]),
+        "follows_looks": _percent((logits.argmax(1) == val.looks)[val.label != val.looks]),
+        "loss": float(cross_entropy(logits, val.label)),
+        "calibration_error": calibration_error(probabilities, right),
+        "confidence": 100 * float(probabilities.amax(1).mean()),
+        "confidence_shuffled": 100 * float(shuffled.softmax(1).amax(1).mean()),
+    }
+
+
+def _percent(hits: Tensor) -> float:
+    return 100 * float(hits.double().mean())
+
+
+def calibration_error(probabilities: Tensor, right: Tensor, bins: int = 15) -> float:
+    """Expected calibration error in percent: mean distance of confidence and accuracy over equal bins."""
+    confidence = probabilities.amax(1)
+    place = (confidence * bins).long().clamp(max=bins - 1)
+    gap = torch.zeros(bins).index_add_(0, place, confidence - right.float())
+    return 100 * float(gap.abs().sum() / len(confidence))
+
+
+def bias(trainer: Trainer, module: VideoClassifier, val: Shapes, clips: int, device: str) -> dict[str, float]:
+    """Static and dynamic share and units of every stage, by the measure's defaults."""
+    layers = [f"model.{stage}" for stage in STAGES]
+    measurement = BiasMeasurement(layers, VideoTriplets(), VideoInputs(), num_clips=clips)
+    for batch in DataLoader(val, 100):
+        video = (batch["video"].float() / 255).to(device)
+        measurement.add(trainer, module, batch | {"video": video})
+    found: dict[str, float] = {}
+    for layer, result in measurement.compute(trainer, module).items():
+        numbers = summarize(result)
+        found |= {f"{layer.removeprefix('model.')}/{name}": numbers[name] for name in KEPT}
+    return found
