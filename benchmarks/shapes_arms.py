@@ -25,12 +25,14 @@ class Arm:
         dropout: rate of ``nn.Dropout`` before the classifier.
         static_dropout: arguments of StaticDropout callbacks.
         confusion: arguments of ShuffleConfusion, or nothing.
+        shortcut: whether the looks give the class away in training; without, the network is the one to be hoped for.
     """
 
     about: str
     dropout: float = 0.0
     static_dropout: tuple[Mapping[str, Any], ...] = ()
     confusion: Mapping[str, Any] = field(default_factory=dict)
+    shortcut: bool = True
 
     def callbacks(self) -> list[Callback]:
         """Fresh callbacks for one training."""
@@ -44,7 +46,10 @@ def _static(about: str, rate: float = 0.5, **options: Any) -> Arm:
     return Arm(about, static_dropout=({"rate": rate, **options},))
 
 
-ARMS: dict[str, Arm] = {"none": Arm("no dropout")}
+ARMS: dict[str, Arm] = {
+    "none": Arm("no dropout"),
+    "no-shortcut": Arm("no dropout, looks random in training", shortcut=False),
+}
 for _r in RATES:
     ARMS[f"dropout-{_r}"] = Arm(f"nn.Dropout, r={_r}", dropout=_r)
     ARMS[f"channel-{_r}"] = _static(f"channel dropout with a fixed number of channels, r={_r}", _r, temperature=UNIFORM)
@@ -109,3 +114,10 @@ ARMS |= {
     ),
 }  # fmt: skip
 CANDIDATES = tuple(name for name in ARMS if name not in BASELINES)
+
+FAMILIES = {
+    "StaticDropout": [name for name in CANDIDATES if not ARMS[name].confusion],
+    "ShuffleConfusion": [name for name in CANDIDATES if ARMS[name].confusion and not ARMS[name].static_dropout],
+    "both": [name for name in CANDIDATES if ARMS[name].confusion and ARMS[name].static_dropout],
+}
+"""Finalists are chosen in each."""

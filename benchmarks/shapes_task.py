@@ -28,9 +28,9 @@ class Task:
     num_classes: int = 8
     num_train: int = 1600
     num_val: int = 800
-    num_frames: int = 8
+    num_frames: int = 6
     size: int = 32
-    correlation: float = 0.9
+    correlation: float = 0.8
     rare: float = 0.25
     """Clips of a rare class for one clip of a common class, in training."""
 
@@ -68,7 +68,9 @@ def draw(task: Task, seed: int, train: bool) -> Shapes:
     correlation = task.correlation if train else 0.0
     looks = np.where(rng.random(count) < correlation, labels, rng.integers(task.num_classes, size=count))
     shape = {"num_frames": task.num_frames, "height": task.size, "width": task.size}
-    clips = np.stack([draw_clip(MOTIONS[m], APPEARANCES[a], rng=rng, **shape) for m, a in zip(labels, looks, strict=True)])
+    clips = np.stack(
+        [draw_clip(MOTIONS[m], APPEARANCES[a], rng=rng, **shape) for m, a in zip(labels, looks, strict=True)]
+    )
     video = torch.from_numpy(clips).permute(0, 4, 1, 2, 3).contiguous()
     return Shapes(video, torch.from_numpy(labels), torch.from_numpy(looks))
 

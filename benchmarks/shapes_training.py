@@ -24,7 +24,8 @@ from torch.utils.data import DataLoader
 from staticdropout.callbacks import DropoutFreeFinetune, VideoInputs
 from staticdropout.callbacks.bias_measurement import BiasMeasurement
 from staticdropout.lightning_modules import VideoClassifier
-from staticdropout.metrics import summarize
+from staticdropout.metrics import StaticDynamicBias, summarize
+from staticdropout.models.features import capture
 from staticdropout.perturbations import VideoTriplets
 from staticdropout.perturbations.shuffling import shuffled_by_key
 
@@ -43,7 +44,7 @@ class Schedule:
     finetune_epochs: int = 2
     finetune_lr: float = 1e-3
     batch_size: int = 32
-    width: int = 12
+    width: int = 8
     lr: float = 0.05
     weight_decay: float = 1e-4
     measured_clips: int = 400
@@ -143,8 +144,27 @@ def evaluate(module: VideoClassifier, val: Shapes, task: Task, device: str) -> d
         "loss": float(cross_entropy(logits, val.label)),
         "calibration_error": calibration_error(probabilities, right),
         "confidence": 100 * float(probabilities.amax(1).mean()),
+        **plain_static_scores(module, val, device),
         "confidence_shuffled": 100 * float(shuffled.softmax(1).amax(1).mean()),
     }
+
+
+@torch.no_grad()
+def plain_static_scores(module: VideoClassifier, val: Shapes, device: str) -> dict[str, float]:
+    """Static scores at the classifier's input between clips and their shuffled copies, without styles.
+
+    This is the score that StaticDropout uses. The measure's static pairs are styled alike, and differences of style
+    between clips raise their correlation.
+    """
+    metric = StaticDynamicBias(module.model.head.fc.in_features)
+    with capture(module, "model.head.fc[input]") as run:
+        for start in range(0, len(val), 100):
+            video = (val.video[start : start + 100].float() / 255).to(device)
+            copy = shuffled_by_key(video, range(start, start + len(video)), seed=0)
+            clips, shuffled = (next(iter(run(module, member).values())).cpu() for member in (video, copy))
+            metric.update(clips, shuffled, clips)
+    static = metric.compute().unit_scores[0]
+    return {"plain_static_score": float(static.mean()), "plain_static_units": _percent(static > 0.5)}
 
 
 def _percent(hits: Tensor) -> float:

@@ -16,10 +16,12 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor
-from toys import ResumableLoader, ToyClassifier, count_hooks, fit, loader_of, loaders, make_trainer, same_weights
+from torch.utils.data import DataLoader
+from toys import Clips, ResumableLoader, ToyClassifier, count_hooks, fit, loader_of, loaders, make_trainer, same_weights
 
 from staticdropout.callbacks import BiasMonitor, ShuffledValidation, StaticDropout
 from staticdropout.errors import BatchError, LayerNotFoundError
+from staticdropout.perturbations import VideoTriplets
 
 Saved = dict[str, Any]
 
@@ -145,6 +147,31 @@ def test_a_probe_leaves_running_statistics_and_random_states_alone(tmp_path: Pat
     assert states.compared == 6
 
 
+def test_static_minus_dynamic_scores_are_those_of_the_triplets_of_the_batch(tmp_path: Path) -> None:
+    triplets = VideoTriplets(styles=["chalk", "neon"], seed=3)
+    callback = StaticDropout(
+        rate=0.5, score="static_minus_dynamic", triplets=triplets, every_n_steps=100, min_clips=1, seed=7
+    )
+    torch.manual_seed(0)
+    module = ToyClassifier().eval()
+    batch = next(iter(DataLoader(Clips(12), 12)))
+    with torch.no_grad():
+        features = [
+            module.backbone.layer2(module.backbone.layer1(member)).mean((2, 3, 4)).double()
+            for member in triplets(batch["video"], [f"7/0/{name}" for name in batch["id"]])
+        ]
+    expected = [
+        np.corrcoef(features[0][:, i], features[1][:, i])[0, 1]
+        - np.corrcoef(features[0][:, i], features[2][:, i])[0, 1]
+        for i in range(16)
+    ]
+    make_trainer(tmp_path, [callback], max_steps=1).fit(module.train(), DataLoader(Clips(12), 12))
+    assert callback.dropout is not None
+    # A channel that never fires has no score, which counts as 0.
+    assert callback.dropout.scores.numpy() == pytest.approx(np.nan_to_num(expected), abs=1e-5)
+    assert np.isfinite(expected).sum() > 10
+
+
 def test_probe_modes_differ_by_batch_statistics(tmp_path: Path) -> None:
     scores = []
     for mode in ("eval", "train"):
@@ -184,10 +211,10 @@ def save_at(step: int, folder: Path) -> ModelCheckpoint:
     return ModelCheckpoint(folder, filename="{step}", every_n_train_steps=step, save_top_k=-1)
 
 
-@pytest.mark.parametrize("step", [2, 5, 9])
-def test_resuming_in_the_middle_of_an_epoch_is_exact(tmp_path: Path, step: int) -> None:
+@pytest.mark.parametrize(("step", "score"), [(2, "static"), (5, "static"), (9, "static"), (5, "static_minus_dynamic")])
+def test_resuming_in_the_middle_of_an_epoch_is_exact(tmp_path: Path, step: int, score: Any) -> None:
     def callbacks() -> list[Callback]:
-        return [StaticDropout(rate=0.5, every_n_steps=3), save_at(step, tmp_path)]
+        return [StaticDropout(rate=0.5, every_n_steps=3, score=score), save_at(step, tmp_path)]
 
     options = {"enable_checkpointing": True, "deterministic": True}
     whole_callbacks = callbacks()
@@ -343,7 +370,10 @@ def test_a_wrong_layer_is_reported_before_training(
         fit(tmp_path, [StaticDropout(**options)])
 
 
-@pytest.mark.parametrize("options", [{"rate": 1.5}, {"every_n_steps": 0}, {"probe_mode": "both"}, {"sampling": "no"}])
+@pytest.mark.parametrize(
+    "options",
+    [{"rate": 1.5}, {"every_n_steps": 0}, {"probe_mode": "both"}, {"sampling": "no"}, {"score": "joint"}],
+)
 def test_wrong_options_are_refused_at_once(options: Saved) -> None:
     with pytest.raises(ValueError, match=next(iter(options))):
         StaticDropout(**options)

@@ -259,6 +259,7 @@ def test_drop_channels_multiplies_what_stays() -> None:
     [
         {"rate": 1.0},
         {"rate": -0.1},
+        {"score": "dynamic"},
         {"temperature": 0.0},
         {"sampling": "poisson"},
         {"rescale": "all"},
@@ -273,6 +274,38 @@ def test_drop_channels_multiplies_what_stays() -> None:
 def test_options_out_of_range_are_refused_by_name(options: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=next(iter(options))):
         StaticDropoutLayer(CHANNELS, **options)  # type: ignore[arg-type]
+
+
+def test_static_minus_dynamic_spares_channels_that_answer_to_both() -> None:
+    both, static_only = torch.ones(CHANNELS), (torch.arange(CHANNELS) < CHANNELS // 2).double()
+    generator = Generator().manual_seed(1)
+    clips, noise = torch.randn(2, 500, CHANNELS, generator=generator, dtype=torch.float64)
+    restyled = torch.where(static_only.bool(), noise, clips)  # the second half keeps its answer in another style too
+    made = StaticDropoutLayer(CHANNELS, 0.5, score="static_minus_dynamic")
+    made.observe(clips, clips, restyled)
+    expected = [1 - np.corrcoef(clips[:, i], restyled[:, i])[0, 1] for i in range(CHANNELS)]
+    assert made.scores.numpy() == pytest.approx(np.array(expected), abs=1e-9)
+    assert made.inclusion[: CHANNELS // 2].min() > 1.5 * made.inclusion[CHANNELS // 2 :].max()
+    literal = layer(0.5)
+    literal.observe(clips, clips * both)
+    assert literal.inclusion.max() == pytest.approx(float(literal.inclusion.min()))
+
+
+def test_a_channel_without_a_score_in_one_factor_has_none() -> None:
+    clips = torch.randn(50, CHANNELS, generator=Generator().manual_seed(0))
+    restyled = clips.clone()
+    restyled[:, 0] = 1.0
+    restyled[0, 1] = math.nan
+    made = StaticDropoutLayer(CHANNELS, 0.5, score="static_minus_dynamic")
+    made.observe(clips, clips + torch.randn(50, CHANNELS, generator=Generator().manual_seed(1)), restyled)
+    assert made.undefined.nonzero().flatten().tolist() == [0, 1]
+    assert made.scores[:2].tolist() == [0.0, 0.0]
+    assert int(made.not_finite) == 1
+
+
+def test_static_minus_dynamic_needs_both_pairs() -> None:
+    with pytest.raises(ValueError, match="dynamic pairs"):
+        StaticDropoutLayer(CHANNELS, 0.5, score="static_minus_dynamic").observe(*torch.rand(2, 20, CHANNELS))
 
 
 def test_a_rate_too_small_for_one_channel_warns_and_does_nothing() -> None:
