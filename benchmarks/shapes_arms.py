@@ -56,7 +56,7 @@ for _r in RATES:
     ARMS[f"static-{_r}"] = _static(f"StaticDropout, the paper's rule, r={_r}", _r)
 BASELINES = tuple(ARMS)
 
-_minus = {"score": "static_minus_dynamic"}
+_minus: dict[str, Any] = {"score": "static_minus_dynamic"}
 ARMS |= {
     "sharp-0.2": _static("temperature 0.2", temperature=0.2),
     "sharp-0.05": _static("temperature 0.05", temperature=0.05),

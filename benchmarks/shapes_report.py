@@ -34,7 +34,10 @@ def reference_of(arm: str) -> str:
     if len(options) != 1 or options[0].get("temperature") == UNIFORM or options[0].get("layer"):
         return "none"
     name = f"channel-{options[0]['rate']}"
-    return name if not ARMS[arm].confusion else f"confusion-{ARMS[arm].confusion['weight']}-{name}"
+    if not ARMS[arm].confusion:
+        return name
+    alone = f"confusion-{ARMS[arm].confusion['weight']}"
+    return f"{alone}-{name}" if f"{alone}-{name}" in ARMS else alone
 
 
 MEASURES = (

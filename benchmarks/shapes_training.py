@@ -156,6 +156,7 @@ def plain_static_scores(module: VideoClassifier, val: Shapes, device: str) -> di
     This is the score that StaticDropout uses. The measure's static pairs are styled alike, and differences of style
     between clips raise their correlation.
     """
+    assert isinstance(module.model, ShapesNet)
     metric = StaticDynamicBias(module.model.head.fc.in_features)
     with capture(module, "model.head.fc[input]") as run:
         for start in range(0, len(val), 100):
