@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from common import environment
+from pages import fill_tables
 from shapes_arms import ARMS, UNIFORM
 from shapes_figures import draw_figures
 from shapes_paired import paired
+from shapes_tables import tables
 
 Run = Mapping[str, Any]
 
@@ -44,7 +46,7 @@ MEASURES = (
     "accuracy", "accuracy_shuffled", "relative_shuffled", "accuracy_common", "accuracy_rare", "follows_looks", "loss",
     "calibration_error", "confidence", "confidence_shuffled", "plain_static_score", "plain_static_units",
     "res5/score_static", "res5/score_dynamic", "res5/static", "res5/dynamic", "res5/units_static",
-    "res5/units_dynamic", "res5/units_joint", "res5/units_residual", "dynamic_of_specialised", "step_seconds",
+    "res5/units_dynamic", "res5/units_joint", "res5/units_residual", "dynamic_of_specialised", "step_milliseconds",
 )  # fmt: skip
 
 
@@ -105,3 +107,5 @@ def write_report(selection: Sequence[Run], confirmation: Sequence[Run], options:
     tilt = [row for part, members in parts.items() for row in tilt_rows(members, part)]
     write_csv(options.output / "shapes_study_tilt.csv", tilt, about)
     draw_figures(parts, tilt, options.figures)
+    if selection and confirmation and options.page:
+        fill_tables(options.page, tables(parts["selection"], parts["confirmation"]))

@@ -28,6 +28,7 @@ from typing import Any
 
 import torch
 from common import RESULTS
+from pages import DOCS
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from shapes_arms import ARMS, BASELINES, CANDIDATES, FAMILIES
 from shapes_report import write_report
@@ -99,7 +100,8 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="trainings at a time")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the CSVs")
-    parser.add_argument("--figures", type=Path, default=Path("docs/images"), help="folder of the figures")
+    parser.add_argument("--figures", type=Path, default=DOCS / "images", help="folder of the figures")
+    parser.add_argument("--page", type=Path, default=DOCS / "study.md", help="page with the tables")
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"  # every training has one thread
     tried = ("none", *CANDIDATES)

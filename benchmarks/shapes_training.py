@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import statistics
 import time
 import warnings
 from collections.abc import Mapping
@@ -113,8 +114,8 @@ def train_one(task: Task, schedule: Schedule, arm: Arm, seed: int, cache: Path, 
     module.eval().to(device)
     results = evaluate(module, val, task, device)
     results |= bias(trainer, module, val, schedule.measured_clips, device)
-    steps = sorted(clock.seconds)
-    return results | {"seconds": seconds, "step_seconds": steps[len(steps) // 2], "tilt": memory.tilt}
+    steps = {"seconds": seconds, "step_milliseconds": 1000 * statistics.mean(clock.seconds)}
+    return results | steps | {"tilt": memory.tilt}
 
 
 @torch.no_grad()

@@ -104,7 +104,7 @@ def test_the_report_holds_every_run_and_its_paired_differences(tmp_path: Path) -
             file.write_text(json.dumps({"arm": arm, "seed": seed, "tilt": tilt, **figures}))
     runs = read_runs(tmp_path, ARMS, range(5))
     assert len(runs) == 9
-    write_report([], runs, Namespace(output=tmp_path / "csv", figures=tmp_path / "png", device="cpu"))
+    write_report([], runs, Namespace(output=tmp_path / "csv", figures=tmp_path / "png", device="cpu", page=None))
     with (tmp_path / "csv" / "shapes_study_arms.csv").open() as stream:
         rows = {row["arm"]: row for row in csv.DictReader(stream)}
     assert rows["static-0.5"]["rule_reference"] == "channel-0.5"
