@@ -97,6 +97,14 @@ ARMS |= {
     "confusion-1.0-every-10": Arm(
         "confusion, weight 1, at every tenth batch", confusion={"weight": 1.0, "every_n_steps": 10}
     ),
+    "confusion-1.0-batch": Arm(
+        "confusion, weight 1, shuffled clips by their own statistics",
+        confusion={"weight": 1.0, "batch_norm": "batch"},
+    ),
+    "confusion-1.0-update": Arm(
+        "confusion, weight 1, shuffled clips by their own statistics, also in the running ones",
+        confusion={"weight": 1.0, "batch_norm": "update"},
+    ),
     "confusion-1.0-channel-0.5": Arm(
         "confusion, weight 1, and channel dropout, r=0.5",
         static_dropout=({"rate": 0.5, "temperature": UNIFORM},), confusion={"weight": 1.0},

@@ -9,6 +9,7 @@ from .random_state import RandomState
 from .requeue import RequeueBetweenSteps
 from .save_masks import SaveMasks
 from .segmentation_report import SegmentationReport
+from .shuffle_confusion import ShuffleConfusion
 from .shuffled_validation import ShuffledValidation
 from .skipped_videos import SkippedVideos
 from .static_dropout import StaticDropout
@@ -22,6 +23,7 @@ __all__ = (
     "RequeueBetweenSteps",
     "SaveMasks",
     "SegmentationReport",
+    "ShuffleConfusion",
     "ShuffledValidation",
     "SkippedVideos",
     "StaticDropout",

@@ -13,6 +13,7 @@ from torch.optim import SGD, Optimizer
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassStatScores
 
+from ..callbacks.shuffle_confusion import ShuffleConfusion
 from ..callbacks.skipped_videos import SkippedVideos
 from ..errors import AnnotationError, BatchError, OptionError
 from ..models import ResNet3d, create_model, inflate_from_timm, load_checkpoint, model_info
@@ -55,10 +56,15 @@ class VideoClassifier(RecipeModule):
         norm_weight_decay: weight decay of normalisation layers; 0 in the SlowFast recipes. None: the optimizer's own.
         mean: subtracted from pixels in [0, 1]; 0.45 in the official models.
         std: divides them then; 0.225 in the official models.
+        shuffle_confusion: weight of a confusion loss on clips with shuffled frames, 0 for none; brings a
+            :class:`~staticdropout.callbacks.ShuffleConfusion` along, which the Trainer can be given instead.
+        shuffle_confusion_every: optimizer steps from one with that loss to the next.
 
     Raises:
         UnknownNameError: if no model has this name.
         CheckpointError: if the checkpoint cannot be read or belongs to another model.
+        OptionError: for options that do not go together; at the start of a training also for another ShuffleConfusion
+            in the Trainer.
         AnnotationError: during training, if a label is not below ``num_classes``.
 
     Example:
@@ -82,6 +88,8 @@ class VideoClassifier(RecipeModule):
         norm_weight_decay: float | None = 0.0,
         mean: Sequence[float] = (0.45, 0.45, 0.45),
         std: Sequence[float] = (0.225, 0.225, 0.225),
+        shuffle_confusion: float = 0.0,
+        shuffle_confusion_every: int = 4,
     ) -> None:
         super().__init__(optimizer, lr_scheduler, norm_weight_decay)
         # what a checkpoint needs to be loaded again without the files that this module was made from
@@ -108,6 +116,7 @@ class VideoClassifier(RecipeModule):
             load_checkpoint(self.model, checkpoint)
         self.num_classes = num_classes
         self.loss = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
+        self.shuffle_confusion, self.shuffle_confusion_every = shuffle_confusion, shuffle_confusion_every
         self.class_accuracy: Tensor | None = None
         """``(num_classes,)`` accuracy of every class in percent after a validation or test; NaN without clips."""
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1, 1), persistent=False)
@@ -131,8 +140,24 @@ class VideoClassifier(RecipeModule):
         )
 
     def configure_callbacks(self) -> list[Callback]:
-        """Report videos that could not be read, and keep random states in checkpoints."""
-        return [*super().configure_callbacks(), SkippedVideos()]
+        """Report videos that could not be read, keep random states in checkpoints, and confuse if asked to."""
+        return [*super().configure_callbacks(), SkippedVideos(), *self._confusion()]
+
+    def _confusion(self) -> list[Callback]:
+        """The ShuffleConfusion that was asked for, unless the Trainer has it already (from an earlier training)."""
+        if not self.shuffle_confusion:
+            return []
+        wanted = ShuffleConfusion(self.shuffle_confusion, self.shuffle_confusion_every)
+        callbacks: list[Callback] = self._trainer.callbacks if self._trainer else []  # type: ignore[attr-defined]
+        given = [callback for callback in callbacks if isinstance(callback, ShuffleConfusion)]
+        for callback in given:
+            if (callback.weight, callback.every_n_steps) != (wanted.weight, wanted.every_n_steps):
+                raise OptionError(
+                    f"The model asks for a confusion loss of weight {wanted.weight} every {wanted.every_n_steps} "
+                    f"steps, but the Trainer has a ShuffleConfusion of weight {callback.weight} every "
+                    f"{callback.every_n_steps}. Say it once: leave shuffle_confusion at 0, or the callback out."
+                )
+        return [] if given else [wanted]
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Make float pixels of uint8 pixels, on the device."""

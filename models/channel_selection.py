@@ -129,4 +129,5 @@ def draw_dropped(
     if sampling == "multinomial":
         noise = torch.empty(rows, channels, device=logits.device).exponential_(generator=generator)
         keys = keys - noise.log()
-    return dropped.scatter_(1, keys.topk(count).indices, True)
+    # Which they are matters, not their order: sorting would take a third of the time of the draw.
+    return dropped.scatter_(1, keys.topk(count, sorted=False).indices, True)

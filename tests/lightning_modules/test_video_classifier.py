@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from toys import Clips, loader_of, make_trainer
 
-from staticdropout.errors import AnnotationError, BatchError, CheckpointMismatchError, UnknownNameError
+from staticdropout.callbacks import ShuffleConfusion
+from staticdropout.errors import AnnotationError, BatchError, CheckpointMismatchError, OptionError, UnknownNameError
 from staticdropout.lightning_modules import VideoClassifier
 from staticdropout.models import create_model
 
@@ -215,3 +216,52 @@ def test_bad_batches_get_their_own_error(tmp_path: Path, batch: Any, error: type
 def test_an_unknown_model_is_reported_with_close_names() -> None:
     with pytest.raises(UnknownNameError, match="slowonly_r50"):
         VideoClassifier("slowonly_50")
+
+
+def confusions(module: VideoClassifier) -> list[tuple[float, int]]:
+    found = [callback for callback in module.configure_callbacks() if isinstance(callback, ShuffleConfusion)]
+    return [(callback.weight, callback.every_n_steps) for callback in found]
+
+
+def test_the_confusion_of_shuffled_clips_is_an_option() -> None:
+    assert confusions(tiny()) == []
+    assert confusions(tiny(shuffle_confusion=0.5)) == [(0.5, 4)]
+    assert confusions(tiny(shuffle_confusion=0.5, shuffle_confusion_every=1)) == [(0.5, 1)]
+    assert tiny(shuffle_confusion=0.5).hparams["shuffle_confusion"] == 0.5
+    with pytest.raises(OptionError, match="every_n_steps=0"):
+        tiny(shuffle_confusion=0.5, shuffle_confusion_every=0).configure_callbacks()
+
+
+def test_the_option_trains_as_the_callback_does(tmp_path: Path) -> None:
+    weights = []
+    for options, callbacks in (
+        ({}, []),
+        ({"shuffle_confusion": 2.0, "shuffle_confusion_every": 2}, []),
+        ({}, [ShuffleConfusion(2.0, 2)]),
+        ({"shuffle_confusion": 2.0, "shuffle_confusion_every": 2}, [ShuffleConfusion(2.0, 2)]),
+    ):
+        module = tiny(**options, optimizer=partial(torch.optim.SGD, lr=0.01))
+        torch.manual_seed(1)
+        trainer = make_trainer(tmp_path, callbacks, max_epochs=1, num_sanity_val_steps=0, limit_val_batches=0)
+        trainer.fit(module, DataLoader(Clips(16, 4, 32), 4))
+        weights.append(torch.cat([part.detach().flatten() for part in module.parameters()]))
+    assert not torch.equal(weights[0], weights[1])
+    assert torch.equal(weights[1], weights[2])
+    assert torch.equal(weights[1], weights[3])
+
+
+def test_two_trainings_of_one_trainer_have_one_confusion(tmp_path: Path) -> None:
+    module = tiny(shuffle_confusion=1.0, optimizer=partial(torch.optim.SGD, lr=0.01))
+    trainer = make_trainer(tmp_path, max_epochs=1, limit_train_batches=1)
+    for epochs in (1, 2):
+        trainer.fit_loop.max_epochs = epochs
+        trainer.fit(module, DataLoader(Clips(8, 4, 32), 4))
+        assert sum(isinstance(callback, ShuffleConfusion) for callback in trainer.callbacks) == 1  # type: ignore[attr-defined]
+
+
+def test_another_confusion_in_the_trainer_is_refused(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, [ShuffleConfusion(0.3)])
+    with pytest.raises(
+        OptionError, match=r"weight 1\.0 every 4 steps, but the Trainer has .* weight 0\.3.*Say it once"
+    ):
+        trainer.fit(tiny(shuffle_confusion=1.0), DataLoader(Clips(8, 4, 32), 4))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The table in ``docs/trainer.md`` and the tests belong together: every cell has a test, and every test a cell."""
+"""The tables in ``docs/trainer.md`` and the tests belong together: every cell has a test, and every test a cell."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-CALLBACKS = ("StaticDropout", "BiasMonitor")
+CALLBACKS = {"StaticDropout", "BiasMonitor", "ShuffleConfusion"}
 
 Cell = tuple[str, str]
 
@@ -30,6 +30,30 @@ ELSEWHERE: dict[Cell, str] = {
     ("two of them in one Trainer", "BiasMonitor"): (
         "tests/callbacks/test_bias_monitor.py::test_two_monitors_with_two_names_keep_their_files_curves_and_state_apart"
     ),
+    ("accumulate_grad_batches", "ShuffleConfusion"): (
+        "tests/callbacks/test_shuffle_confusion.py::test_accumulated_batches_give_the_gradients_of_large_ones"
+    ),
+    ("log_every_n_steps", "ShuffleConfusion"): (
+        "tests/callbacks/test_shuffle_confusion.py::test_it_logs_with_the_trainer_and_not_more_often"
+    ),
+    ("an exception in a step", "ShuffleConfusion"): (
+        "tests/callbacks/test_shuffle_confusion.py::test_the_module_has_its_step_back_after_an_error"
+    ),
+    ("deepcopy and pickle of the module", "ShuffleConfusion"): (
+        "tests/callbacks/test_shuffle_confusion.py::test_a_copy_from_the_midst_of_training_has_its_own_step_alone"
+    ),
+    ("BaseFinetuning", "ShuffleConfusion"): (
+        "tests/callbacks/test_shuffle_confusion.py::test_a_layer_in_eval_mode_stays_in_it_with_its_statistics"
+    ),
+    ("StaticDropout beside it", "ShuffleConfusion"): (
+        "tests/callbacks/test_shuffle_confusion.py::test_the_extra_pass_is_thinned_by_static_dropout_whatever_the_order"
+    ),
+    ("DropoutFreeFinetune beside it", "ShuffleConfusion"): (
+        "tests/callbacks/test_shuffle_confusion.py::test_it_goes_on_where_training_ends_without_dropout"
+    ),
+    ("DDP, use_distributed_sampler=False", "ShuffleConfusion"): (
+        "tests/callbacks/test_shuffle_confusion_ranks.py::test_two_ranks_compute_what_one_process_does_with_their_clips"
+    ),
 }
 """Cells whose property is asserted by a test of the callbacks."""
 
@@ -37,19 +61,19 @@ ELSEWHERE: dict[Cell, str] = {
 def table() -> dict[Cell, str]:
     """What each cell of the tables claims; a row is named by its first column."""
     cells: dict[Cell, str] = {}
-    inside = False
+    columns: list[str] = []
     for line in (ROOT / "docs" / "trainer.md").read_text().splitlines():
         if not line.startswith("|"):
-            inside = False
+            columns = []
             continue
         row, *claims = (part.strip() for part in line.strip("|").split("|"))
-        if claims == list(CALLBACKS):
-            inside = True
-        elif inside and not row.startswith("---"):
+        if set(claims) <= CALLBACKS:
+            columns = claims
+        elif columns and not row.startswith("---"):
             name = row.replace("`", "")
-            assert len(claims) == len(CALLBACKS), line
-            assert (name, CALLBACKS[0]) not in cells, f"two rows are called {name}"
-            cells |= {(name, callback): claim for callback, claim in zip(CALLBACKS, claims, strict=True)}
+            assert len(claims) == len(columns), line
+            assert (name, columns[0]) not in cells, f"two rows are called {name}"
+            cells |= {(name, callback): claim for callback, claim in zip(columns, claims, strict=True)}
     return cells
 
 
