@@ -1,19 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From moments to static/dynamic bias: Eq. 1-3 of Kowal et al. as pure functions, with jackknife intervals.
+"""From moments to static/dynamic bias: Eq. 1-3 of Kowal et al. as pure functions, with 95 % intervals.
 
 Everywhere the moments of a layer are ``(..., 2, 6, C)``: the static pair (index 0), then the dynamic pair (index 1).
 """
 
 from __future__ import annotations
 
-import math
 from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
 from ..errors import OptionError
-from .correlation import C_AB, M2_A, M2_B, MEAN_A, MEAN_B, WEIGHT, Correlation, correlation, merge_moments
+from .correlation import C_AB, M2_A, M2_B, MEAN_A, MEAN_B, WEIGHT, Correlation, correlation
+from .encodings import ENCODINGS, encode_units, unit_percentages
+from .intervals import encoding_interval, jackknife_bias, jackknife_interval, leave_one_out
 
 __all__ = (
     "ENCODINGS",
@@ -22,23 +23,21 @@ __all__ = (
     "LayerBias",
     "check_estimator",
     "encode_units",
-    "jackknife_interval",
     "layer_bias",
     "layer_scores",
     "layer_shares",
-    "t_quantile",
     "unit_scores",
 )
 
 FACTORS = ("static", "dynamic")
-ENCODINGS = ("dynamic", "static", "joint", "residual")
 Estimator = Literal["paper", "released"]
 
 
 class LayerBias(NamedTuple):
     """What one layer encodes.
 
-    Intervals are half-widths of 95 % jackknife intervals, NaN where fewer than two groups have clips.
+    Intervals are half-widths of 95 % intervals (:mod:`~staticdropout.metrics.intervals`), NaN where fewer than two
+    groups have clips. They are about the value for infinitely many clips of the same kind.
 
     Attributes:
         shares: ``(3,)`` Eq. 1 in percent: static, dynamic, identical. They sum to 100.
@@ -161,71 +160,19 @@ def layer_shares(scores: Tensor, num_units: int, estimator: Estimator = "paper")
     return 100 * torch.cat([units, num_units - units.sum(-1, keepdim=True)], dim=-1) / num_units
 
 
-def encode_units(scores: Tensor, threshold: float = 0.5) -> Tensor:
-    """What each unit encodes (Eq. 3): the index of its encoding in ``ENCODINGS``.
+def _shares_interval(scores: Tensor, num_units: int, estimator: Estimator) -> Tensor:
+    """Half-width of the 95 % interval of the layer's shares, from ``(1 + F, 2)`` scores: ``(3,)``.
 
-    Every unit gets exactly one encoding. Eq. 3 is strict on both sides and leaves a score *equal* to λ without a
-    class; here such a score counts as not above λ, so that the four classes always add up to N.
-
-    Args:
-        scores: ``(..., 2, C)`` static and dynamic scores.
-        threshold: λ.
-
-    Returns:
-        ``(..., C)`` int64: 0 dynamic, 1 static, 2 joint, 3 residual.
-
-    Example:
-        >>> scores = torch.tensor([[0.1, 0.9, 0.9, 0.1, 0.5], [0.9, 0.1, 0.9, 0.1, 0.9]])
-        >>> [ENCODINGS[i] for i in encode_units(scores)]
-        ['dynamic', 'static', 'joint', 'residual', 'dynamic']
+    Jackknife spread and jackknife bias added up: the shares are reported as Eq. 1 gives them, bias and all.
     """
-    static, dynamic = (scores > threshold).unbind(-2)
-    return torch.where(static, torch.where(dynamic, 2, 1), torch.where(dynamic, 0, 3))
-
-
-def t_quantile(degrees: int) -> float:
-    """The 97.5 % quantile of Student's t, for 95 % intervals.
-
-    By Cornish-Fisher expansion, off by less than 1 % from 4 degrees of freedom on.
-
-    Example:
-        >>> round(t_quantile(9), 2)
-        2.26
-    """
-    z = 1.959963984540054
-    terms = (
-        z,
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
-    )
-    return float(sum(term / degrees**power for power, term in enumerate(terms)))
-
-
-def jackknife_interval(leave_one_out: Tensor) -> Tensor:
-    """Half-width of the 95 % interval of a statistic, from its values with one group of clips left out at a time.
-
-    Args:
-        leave_one_out: ``(G, ...)``, the statistic without group g.
-
-    Returns:
-        ``(...)``; NaN for fewer than two groups.
-
-    Example:
-        >>> bool(jackknife_interval(torch.tensor([1.0])).isnan())
-        True
-    """
-    groups = len(leave_one_out)
-    if groups < 2:
-        return torch.full_like(leave_one_out.sum(0), math.nan)
-    deviation = leave_one_out - leave_one_out.mean(0)
-    return t_quantile(groups - 1) * ((groups - 1) / groups * (deviation**2).sum(0)).sqrt()
-
-
-def _unit_percentages(encoding: Tensor) -> Tensor:
-    """Units by encoding in percent, ``(..., C)`` to ``(..., 4)``."""
-    return 100 * torch.nn.functional.one_hot(encoding, len(ENCODINGS)).to(torch.float64).mean(-2)
+    exact = layer_shares(scores, num_units)
+    half = jackknife_interval(exact[1:]) + jackknife_bias(exact[0], exact[1:]).abs()
+    if estimator == "paper":
+        return half
+    # Whole units: two numbers at most h apart are rounded down to numbers at most ceil(h) apart. Identical takes what
+    # two roundings leave.
+    units = (half * num_units / 100).ceil() + half.new_tensor([0.0, 0.0, 1.0])
+    return 100 * units / num_units
 
 
 def layer_bias(groups: Tensor, estimator: Estimator = "paper", threshold: float = 0.5) -> LayerBias:
@@ -233,7 +180,7 @@ def layer_bias(groups: Tensor, estimator: Estimator = "paper", threshold: float 
 
     Args:
         groups: ``(G, 2, 6, C)`` moments of G disjoint groups of clips; the result is that of all clips together, the
-            groups serve the jackknife.
+            groups serve the intervals.
         estimator: ``"paper"`` (the formulas as printed, default) or ``"released"`` (as the authors' code computes
             them).
         threshold: λ of Eq. 3.
@@ -253,27 +200,21 @@ def layer_bias(groups: Tensor, estimator: Estimator = "paper", threshold: float 
         ['static']
     """
     check_estimator(estimator, threshold)
-    filled = groups[groups[:, 0, WEIGHT, 0] > 0]
-    everything = merge_moments(groups)
-    without = (
-        [merge_moments(torch.cat([filled[:g], filled[g + 1 :]])) for g in range(len(filled))] if len(filled) > 1 else []
-    )
     # Row 0 holds all clips, row 1+g all but group g: one vectorised pass computes them all.
-    moments = torch.stack([everything, *without])
+    moments = leave_one_out(groups)
     num_units = groups.shape[-1]
     units = unit_scores(moments, estimator)
     scores = layer_scores(moments, estimator)
     shares = layer_shares(scores, num_units, estimator)
-    encoding = encode_units(units.score, threshold)
-    percentages = _unit_percentages(encoding)
+    encoding = encode_units(units.score[0], threshold)
     return LayerBias(
         shares=shares[0],
-        shares_interval=jackknife_interval(shares[1:]),
+        shares_interval=_shares_interval(scores, num_units, estimator),
         scores=scores[0],
-        units=percentages[0],
-        units_interval=jackknife_interval(percentages[1:]),
+        units=unit_percentages(encoding),
+        units_interval=encoding_interval(units.score, threshold),
         unit_scores=units.score[0],
-        encoding=encoding[0],
+        encoding=encoding,
         undefined=units.undefined[0].any(0).sum(),
-        num_clips=everything[0, WEIGHT, 0].round().long(),
+        num_clips=moments[0, 0, WEIGHT, 0].round().long(),
     )

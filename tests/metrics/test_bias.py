@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layer shares, unit scores, encodings and intervals against independent statements of their formulas."""
+"""Layer shares, unit scores and encodings against independent statements of their formulas."""
 
 import math
 
@@ -7,17 +7,14 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from scipy import stats
 from torch import Tensor
 
 from staticdropout.metrics.bias import (
     ENCODINGS,
     encode_units,
-    jackknife_interval,
     layer_bias,
     layer_scores,
     layer_shares,
-    t_quantile,
     unit_scores,
 )
 from staticdropout.metrics.correlation import pair_moments
@@ -139,29 +136,6 @@ def test_undefined_units_are_residual_and_counted(features: list[Tensor]) -> Non
         assert int(result.undefined) == 2
         assert result.unit_scores.isfinite().all()
         assert ENCODINGS[int(result.encoding[2])] == "residual"
-
-
-@pytest.mark.parametrize("degrees", [4, 5, 9, 19, 100])
-def test_t_quantile_is_right(degrees: int) -> None:
-    assert t_quantile(degrees) == pytest.approx(stats.t.ppf(0.975, degrees), rel=0.01)
-
-
-def test_jackknife_of_a_mean_is_the_classical_interval() -> None:
-    values = torch.randn(12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    without = (values.sum() - values) / 11
-    expected = stats.t.ppf(0.975, 11) * values.std() / math.sqrt(12)
-    assert float(jackknife_interval(without)) == pytest.approx(float(expected), rel=1e-3)
-
-
-def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
-    generator = torch.Generator().manual_seed(0)
-    hits = 0
-    for _ in range(200):
-        common, x, y, z = torch.randn(4, 200, 1, generator=generator)
-        result = layer_bias(moments_of([common + x, common + y, z], torch.arange(200) % 10, 10))
-        truth = 100 * math.exp(0.5) / (math.exp(0.5) + 1 + math.e)
-        hits += abs(float(result.shares[0]) - truth) <= float(result.shares_interval[0])
-    assert 0.90 <= hits / 200 <= 0.99
 
 
 def test_an_unknown_estimator_is_refused(features: list[Tensor]) -> None:
