@@ -56,10 +56,10 @@ class PendingFiles:
             del self._contents[name]
 
 
-def figure_bytes(figure: Figure, dpi: int = 130) -> bytes:
-    """A figure as PNG."""
+def figure_bytes(figure: Figure) -> bytes:
+    """A figure as PNG, in its own resolution or a finer one."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi)
+    figure.savefig(buffer, format="png", dpi=max(figure.dpi, 130))
     return buffer.getvalue()
 
 

@@ -46,7 +46,7 @@ class BiasMeasurement:
         channel_dim: int | None = None,
         estimator: Estimator = "paper",
         threshold: float = 0.5,
-        num_groups: int = 10,
+        num_groups: int = 20,
     ) -> None:
         self.layers, self.triplets, self.inputs, self.num_clips = list(layers), triplets, inputs, num_clips
         self.channel_dim = channel_dim

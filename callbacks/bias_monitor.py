@@ -24,6 +24,7 @@ from .loggers import bias_scalars, run_folder, tag_of
 from .measuring import refuse_sharded
 from .networks import classifier_of
 from .requeue import hold_back_requeue
+from .static_dropout import StaticDropout
 from .validation_reading import averaged_weights, dataset_length, validation_batches, validation_follows
 
 __all__ = ("BiasMonitor",)
@@ -39,8 +40,10 @@ class BiasMonitor(Callback):
     differ by the model alone. Training is not changed: weights are bit-identical with and without the callback.
 
     Writes scalars to every logger; on TensorBoard a *Custom Scalars* page with static and dynamic of a layer in one
-    chart, and figures; and, in a folder ``bias`` beside the logs, ``bias.csv``, one JSON a measurement with the
-    scores of every unit, and the figures as PNG (``curves``, ``encodings``, ``units``, ``triplets``).
+    chart (from two small runs, ``static`` and ``dynamic``, inside the training's own), figures, and a text that says
+    what the numbers mean; and, in a folder ``bias`` beside the logs, ``bias.csv``, one JSON a measurement with the
+    scores of every unit, and the figures as PNG (``curves``, ``layers``, ``encodings``, ``encoding_curves``,
+    ``units``, ``triplets``).
     ``callback_metrics`` has ``bias/<layer>/static`` and ``bias/<layer>/dynamic`` for ModelCheckpoint and
     EarlyStopping. The last measurement is printed as a table at the end.
 
@@ -58,7 +61,7 @@ class BiasMonitor(Callback):
             model is called with.
         estimator: ``"paper"`` (Eq. 1 and 2 as printed) or ``"released"`` (as the authors' code computes them).
         threshold: λ, above which a unit encodes a factor; the paper's is 0.5.
-        num_groups: groups of clips for the jackknife intervals.
+        num_groups: groups of clips for the 95 % intervals.
         every_n_validations: measure in every n-th validation of a training.
         measure_at_start: measure once before the first training step.
         figures: draw figures, for the loggers and as files.
@@ -87,7 +90,7 @@ class BiasMonitor(Callback):
         triplets: VideoTriplets | FlowTriplets | TripletFunction | None = None,
         estimator: Estimator = "paper",
         threshold: float = 0.5,
-        num_groups: int = 10,
+        num_groups: int = 20,
         every_n_validations: int = 1,
         measure_at_start: bool = True,
         figures: bool = True,
@@ -149,7 +152,7 @@ class BiasMonitor(Callback):
             "estimator": self.estimator,
             "threshold": self.threshold,
             "num_clips": self.num_clips,
-            "interval": f"95 % jackknife over {self.num_groups} groups of clips",
+            "interval": f"95 %, over {self.num_groups} groups of clips",
             **described,
         }
 
@@ -382,7 +385,8 @@ class BiasMonitor(Callback):
             logger.log_metrics(bias_scalars(numbers, self.name), step=step)
         if self._publisher is not None:
             pages = {monitor.name: monitor._layers_of(trainer.lightning_module) for monitor in _monitors(trainer)}
-            self._publisher.publish(trainer.loggers, pages, self.history, self.latest, measurement.picture)
+            dropping = any(isinstance(callback, StaticDropout) for callback in trainer.callbacks)  # type: ignore[attr-defined]
+            self._publisher.publish(trainer.loggers, pages, self.history, self.latest, measurement.picture, dropping)
         return True
 
     def _close(self, trainer: Trainer) -> None:

@@ -15,13 +15,14 @@ from torch import Tensor
 from ..files import remove_leftovers
 from ..metrics import LayerBias
 from .bias_files import PendingFiles, figure_bytes, history_csv, measurement_json
-from .bias_report import caption_of, draw_report, print_report
-from .loggers import lay_out_dashboard, log_figure
+from .bias_report import about, caption_of, draw_report, print_report
+from .dashboard import lay_out_dashboard, log_factors, log_text
+from .loggers import log_figure
 
 __all__ = ("BiasPublisher",)
 
 FILES = "The bias could not be written"
-LOGGERS = "The figures could not be handed to the loggers"
+LOGGERS = "Curves and figures could not be handed to the loggers"
 
 
 class BiasPublisher:
@@ -47,6 +48,7 @@ class BiasPublisher:
         if not dry:
             remove_leftovers(folder)
         self._laid_out = False
+        self._explained = False
         self._troubles: set[str] = set()
         self._unprinted: Mapping[str, Any] | None = None
 
@@ -57,6 +59,7 @@ class BiasPublisher:
         history: Sequence[Mapping[str, Any]],
         biases: Mapping[str, LayerBias],
         picture: Mapping[str, Tensor],
+        static_dropout: bool = False,
     ) -> None:
         """Log, draw and write the last measurement.
 
@@ -66,16 +69,22 @@ class BiasPublisher:
             history: all measurements so far.
             biases: the full results of the last one by layer, on the CPU.
             picture: a triplet as ``{name: (T, H, W, 3)}`` pixels, or nothing.
+            static_dropout: whether the Trainer has a StaticDropout, whose curves then get charts as well.
         """
         record = history[-1]
         self._unprinted = record
         if not self._laid_out:
-            lay_out_dashboard(loggers, pages)
+            lay_out_dashboard(loggers, pages, static_dropout)
             self._laid_out = True
         drawn: dict[str, Figure] = {}
         if self.figures:
             drawn = draw_report(history, record, biases, picture, self.settings)
         try:
+            if not self._explained:
+                for title, text in about(record, self.settings, self.name).items():
+                    log_text(loggers, f"{self.name}/{title}", text, record["step"])
+                self._explained = True
+            log_factors(loggers, record["layers"], record["step"], self.name)
             for name, figure in drawn.items():
                 log_figure(loggers, f"{self.name}_figures/{name}", figure, record["step"])
             self._troubles.discard(LOGGERS)

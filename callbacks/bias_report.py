@@ -14,12 +14,56 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ..metrics import LayerBias
-from ..visualization import bias_curves, bias_table, encoding_bars, triplet_figure, unit_scatter
+from ..visualization import (
+    bias_curves,
+    bias_table,
+    encoding_bars,
+    encoding_curves,
+    layer_shares_figure,
+    triplet_figure,
+    unit_scatter,
+)
 from .measuring import terminal
 
-__all__ = ("caption_of", "draw_report", "print_report")
+__all__ = ("about", "caption_of", "draw_report", "print_report")
 
 Record = Mapping[str, Any]
+
+SHARED_BY_VIDEO = {
+    "anchor": ": the clip in one style",
+    "same static": ": the same frames, shuffled",
+    "same dynamic": ": the clip in another style",
+}
+SHARED_BY_FLOW = {
+    "anchor": ": image in one style, and flow",
+    "same static": ": the same image, another flow",
+    "same dynamic": ": the image in another style, the same flow",
+}
+
+ABOUT = """
+### What the numbers mean
+
+Each validation clip becomes a triplet: the *anchor* (the clip in one style), an input that shares only its **static**
+information, and one that shares only its **dynamic** information (picture: *Images*, `{name}_figures/triplets`). The
+static (dynamic) score of a unit is the correlation of its answers to the two sides of that pair over all clips.
+
+- **Share of a layer (%)**: a softmax over the layer's static score, dynamic score and 1. About 33 % each: every unit
+  answers to both factors; 21 % each: to neither; 42 % against 16 %: to one alone. Shares lie between 6 and 47 %.
+- **Units (%)**: *static* and *dynamic* units have that score alone above λ; *joint* units both, *residual* units none.
+- **Intervals** are 95 % jackknife intervals over groups of clips.
+- Contours survive every style, so shape counts as dynamic too. Numbers from other clips, styles or estimators cannot be
+  compared with these.
+
+### Where to look
+
+| page | shows |
+|---|---|
+| *Custom Scalars* | static and dynamic of each layer in one chart, with intervals |
+| *Time Series* | `{name}/<layer>`: the same; `{name}/<layer>/static`, `…/dynamic`: one factor, to compare trainings |
+| *Images* | `{name}_figures/…`: curves, layers, units, triplets; the slider goes through the training |
+
+The runs `static` and `dynamic` inside a training hold nothing else: TensorBoard colours curves by their run.
+"""
 
 
 def caption_of(record: Record, settings: Mapping[str, Any]) -> str:
@@ -42,6 +86,32 @@ def caption_of(record: Record, settings: Mapping[str, Any]) -> str:
     return f"step {record['step']}, {clips} clips, {styles}, {how}"
 
 
+def about(record: Record, settings: Mapping[str, Any], name: str = "bias") -> dict[str, str]:
+    """Texts in Markdown: what the numbers mean and where they are shown, and how they were measured.
+
+    Args:
+        record: a measurement.
+        settings: of the monitor.
+        name: of the monitor, the first part of its tags.
+
+    Example:
+        >>> record = {"step": 9, "layers": {"res5": {"num_clips": 100.0, "num_units": 512.0}}}
+        >>> print(about(record, {"estimator": "paper"})["settings"].splitlines()[-1])
+        | layers | res5 (512 units) |
+    """
+    layers = ", ".join(f"{layer} ({numbers['num_units']:.0f} units)" for layer, numbers in record["layers"].items())
+    clips = int(next(iter(record["layers"].values()))["num_clips"])
+    how = {**settings, "num_clips": clips, "layers": layers}
+    rows = [
+        f"| {key.replace('_', ' ')} | {', '.join(map(str, value)) if isinstance(value, list | tuple) else value} |"
+        for key, value in how.items()
+    ]
+    return {
+        "about": ABOUT.format(name=name).strip(),
+        "settings": "\n".join(["| measured with | |", "|---|---|", *rows]),
+    }
+
+
 def draw_report(
     history: Sequence[Record],
     record: Record,
@@ -60,14 +130,20 @@ def draw_report(
     """
     numbers, caption = record["layers"], caption_of(record, settings)
     alike = [entry for entry in history if set(entry["layers"]) & set(numbers)]
+    steps, measurements = [entry["step"] for entry in alike], [entry["layers"] for entry in alike]
+    before = measurements[0] if len(alike) > 1 else None
     scores = {layer: bias.unit_scores.numpy() for layer, bias in biases.items()}
     figures = {
-        "curves": bias_curves([entry["step"] for entry in alike], [entry["layers"] for entry in alike], caption),
+        "curves": bias_curves(steps, measurements, caption),
+        "layers": layer_shares_figure(numbers, before, caption, f"at step {steps[0]}"),
         "encodings": encoding_bars(numbers, caption),
+        "encoding_curves": encoding_curves(steps, measurements, caption),
         "units": unit_scatter(scores, settings["threshold"], caption),
     }
     if picture:
-        figures["triplets"] = triplet_figure({name: clip.numpy() for name, clip in picture.items()}, title=caption)
+        told = SHARED_BY_FLOW if "jitter" in settings else SHARED_BY_VIDEO if "style_names" in settings else {}
+        rows = {f"{name}{told.get(name, '')}": clip.numpy() for name, clip in picture.items()}
+        figures["triplets"] = triplet_figure(rows, caption=caption)
     return figures
 
 

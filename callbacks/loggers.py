@@ -1,23 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scalars, figures and a dashboard layout for whatever logger the Trainer has."""
+"""Scalars and figures for whatever logger the Trainer has."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from matplotlib.figure import Figure
 from numpy import ndarray
 
-from ..metrics import ENCODINGS
-
-__all__ = ("bias_scalars", "lay_out_dashboard", "log_figure", "log_image", "run_folder", "tag_of")
+__all__ = ("bias_scalars", "log_figure", "log_image", "outliving_failure", "run_folder", "tag_of")
 
 
 def tag_of(layer: str) -> str:
@@ -61,8 +58,9 @@ def bias_scalars(measurement: Mapping[str, Mapping[str, float]], name: str = "bi
     Example:
         >>> numbers = {"static": 40.0, "static_interval": 2.0, "dynamic": 30.0, "dynamic_interval": 1.0}
         >>> numbers["undefined"] = 0.0
-        >>> bias_scalars({"res5": numbers})["bias/res5/static_upper"]
-        42.0
+        >>> scalars = bias_scalars({"res5": numbers})
+        >>> scalars["bias/res5/static"], scalars["bias_interval/res5/static_upper"]
+        (40.0, 42.0)
     """
     scalars: dict[str, float] = {}
     for layer, numbers in measurement.items():
@@ -70,8 +68,8 @@ def bias_scalars(measurement: Mapping[str, Mapping[str, float]], name: str = "bi
         for factor in ("static", "dynamic"):
             scalars[f"{name}/{tag}/{factor}"] = numbers[factor]
             if not math.isnan(interval := numbers[f"{factor}_interval"]):
-                scalars[f"{name}/{tag}/{factor}_lower"] = numbers[factor] - interval
-                scalars[f"{name}/{tag}/{factor}_upper"] = numbers[factor] + interval
+                scalars[f"{name}_interval/{tag}/{factor}_lower"] = numbers[factor] - interval
+                scalars[f"{name}_interval/{tag}/{factor}_upper"] = numbers[factor] + interval
         for key, value in numbers.items():
             if key.startswith("units_") and not key.endswith("_interval"):
                 scalars[f"{name}_units/{tag}/{key.removeprefix('units_')}"] = value
@@ -79,41 +77,11 @@ def bias_scalars(measurement: Mapping[str, Mapping[str, float]], name: str = "bi
     return scalars
 
 
-def lay_out_dashboard(loggers: Iterable[Logger], pages: Mapping[str, Sequence[str]]) -> None:
-    """Give TensorBoard a Custom Scalars page: static and dynamic of a layer in one chart, units by encoding in another.
-
-    Tags with a layout are used rather than ``add_scalars``, which would write every curve into a run of its own.
-    """
-    layout: dict[str, dict[str, list[Any]]] = {}
-    for name, layers in pages.items():
-        tags = [tag_of(layer) for layer in layers]
-        mark = "" if name == "bias" else f" ({name})"
-        layout[f"Static and dynamic share of a layer (%){mark}"] = {
-            tag: ["Multiline", [_exactly(f"{name}/{tag}/{factor}") for factor in ("static", "dynamic")]] for tag in tags
-        }
-        layout[f"Units by encoding (%){mark}"] = {
-            tag: ["Multiline", [_exactly(f"{name}_units/{tag}/{encoding}") for encoding in ENCODINGS]] for tag in tags
-        }
-        layout[f"95 % intervals{mark}"] = {
-            f"{tag}: {factor}": ["Margin", [f"{name}/{tag}/{factor}{limit}" for limit in ("", "_lower", "_upper")]]
-            for tag in tags
-            for factor in ("static", "dynamic")
-        }
-    for logger in loggers:
-        if isinstance(logger, TensorBoardLogger):
-            logger.experiment.add_custom_scalars(layout)
-
-
-def _exactly(tag: str) -> str:
-    """A regular expression for one tag, as multi-line charts want them."""
-    return f"^{re.escape(tag)}$"
-
-
 def log_figure(loggers: Iterable[Logger], tag: str, figure: Figure, step: int) -> None:
     """Hand a figure to every logger that takes pictures: TensorBoard, W&B, MLflow."""
     for logger in loggers:
         if isinstance(logger, TensorBoardLogger):
-            with _outliving_failure(logger):
+            with outliving_failure(logger):
                 # close=False: the figure does not belong to pyplot.
                 logger.experiment.add_figure(tag, figure, global_step=step, close=False)
         elif isinstance(logger, WandbLogger):
@@ -125,7 +93,7 @@ def log_figure(loggers: Iterable[Logger], tag: str, figure: Figure, step: int) -
 
 
 @contextmanager
-def _outliving_failure(logger: TensorBoardLogger) -> Iterator[None]:
+def outliving_failure(logger: TensorBoardLogger) -> Iterator[None]:
     """Let a failed write raise here, and not in whatever the user logs next.
 
     TensorBoard writes in a thread that ends with its first failure; every later call raises that again, and half a
@@ -143,7 +111,7 @@ def log_image(loggers: Iterable[Logger], tag: str, image: ndarray, step: int) ->
     """Hand a picture ``(H, W, 3)`` uint8 to every logger that takes pictures: TensorBoard, W&B, MLflow."""
     for logger in loggers:
         if isinstance(logger, TensorBoardLogger):
-            with _outliving_failure(logger):
+            with outliving_failure(logger):
                 logger.experiment.add_image(tag, image, global_step=step, dataformats="HWC")
         elif isinstance(logger, WandbLogger):
             logger.log_image(tag, [image], step=step)

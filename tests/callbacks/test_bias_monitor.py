@@ -193,20 +193,24 @@ def test_tensorboard_gets_scalars_figures_and_a_page_of_charts(tmp_path: Path) -
     events = EventAccumulator(str(tmp_path))
     events.Reload()
     tags = events.Tags()
-    assert {"bias/backbone.layer1/static", "bias/backbone.fc.input/dynamic_upper"} <= set(tags["scalars"])
+    limits = {"bias_interval/backbone.fc.input/dynamic_upper", "bias_interval/backbone.fc.input/dynamic_lower"}
+    assert {"bias/backbone.layer1/static", "bias/backbone.fc.input/dynamic"} | limits <= set(tags["scalars"])
     assert {"bias_units/backbone.layer2/joint", "bias_units/backbone.layer2/undefined"} <= set(tags["scalars"])
     assert [event.step for event in events.Scalars("bias/backbone.layer1/static")] == [0, 6, 12]
-    assert {f"bias_figures/{name}" for name in ("curves", "encodings", "units", "triplets")} <= set(tags["images"])
+    figures = ("curves", "layers", "encodings", "encoding_curves", "units", "triplets")
+    assert {f"bias_figures/{name}" for name in figures} <= set(tags["images"])
+    assert "bias/about/text_summary" in tags["tensors"]
     from tensorboard.plugins.custom_scalar import layout_pb2
 
     layout = layout_pb2.Layout()
     layout.ParseFromString(events.Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0])
     assert layout.category[0].title.startswith("Static and dynamic")
-    chart = layout.category[0].chart[0]
+    chart = layout.category[0].chart[-1]
     assert chart.title == "backbone.layer1"
-    assert len(chart.multiline.tag) == 2
-    # No run of its own for every curve, as add_scalars would make.
-    assert len({path.parent for path in tmp_path.rglob("events.out*")}) == 1
+    assert chart.margin.series[0].value == "bias/backbone.layer1"
+    # Two runs for all curves, and not one for every curve, as add_scalars would make.
+    folders = {path.parent.relative_to(tmp_path) for path in tmp_path.rglob("events.out*")}
+    assert folders == {Path(), Path("dynamic"), Path("static")}
 
 
 def test_checkpoints_can_be_chosen_by_bias(tmp_path: Path) -> None:
@@ -518,7 +522,7 @@ def test_two_monitors_with_two_names_keep_their_files_curves_and_state_apart(tmp
 
     layout = layout_pb2.Layout()
     layout.ParseFromString(events.Tensors("custom_scalars__config__")[-1].tensor_proto.string_val[0])
-    assert len(layout.category) == 6
+    assert len(layout.category) == 4
 
 
 def test_two_monitors_with_one_name_are_refused(tmp_path: Path) -> None:

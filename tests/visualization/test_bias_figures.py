@@ -1,46 +1,62 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Figures and tables show the numbers that they were given."""
+"""Figures show the numbers that they were given, and nothing in them is cut off or overlaps."""
 
 from __future__ import annotations
 
 import io
+import itertools
 import math
 
 import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 from PIL import Image
-from rich.console import Console
+from toy_numbers import LONG_NAMES, MEASUREMENT, measurement, numbers
 
-from staticdropout.visualization import COLORS, bias_curves, bias_table, encoding_bars, triplet_figure, unit_scatter
+from staticdropout.metrics import layer_shares
+from staticdropout.visualization import (
+    COLORS,
+    bias_curves,
+    encoding_bars,
+    encoding_curves,
+    layer_shares_figure,
+    triplet_figure,
+    unit_scatter,
+)
+from staticdropout.visualization.training_figures import BOTH, NEITHER
+
+CAPTION = "step 97, 1000 clips, paint+chalk+neon+relief, estimator paper, λ=0.5, ± 95 % intervals"  # just fits
 
 
-def numbers(static: float = 40.0, undefined: float = 0.0, interval: float = 2.0) -> dict[str, float]:
-    values = {"static": static, "dynamic": 25.0, "identical": 75.0 - static}
-    units = {"units_dynamic": 10.0, "units_static": 50.0, "units_joint": 30.0, "units_residual": 10.0}
-    intervals = {f"{name}_interval": interval for name in (*values, *units)}
-    return values | units | intervals | {"num_units": 512.0, "undefined": undefined, "num_clips": 100.0}
-
-
-MEASUREMENT = {"model.res4": numbers(), "model.res5": numbers(30.0)}
+def rgb(color: str) -> tuple[int, ...]:
+    return tuple(int(color[start : start + 2], 16) for start in (1, 3, 5))
 
 
 def drawn(figure: Figure) -> np.ndarray:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
-    return np.asarray(Image.open(buffer))
+    return np.asarray(Image.open(buffer).convert("RGB"))
+
+
+def scores(layers: list[str], units: int) -> dict[str, np.ndarray]:
+    generator = np.random.default_rng(0)
+    return {name: generator.uniform(-1, 1, (2, units)) for name in layers}
 
 
 def test_curves_have_a_panel_a_layer_with_static_red_and_dynamic_blue() -> None:
-    figure = bias_curves([0, 10, 20], [MEASUREMENT] * 3, "title")
-    assert [ax.get_title() for ax in figure.axes] == list(MEASUREMENT)
-    static, dynamic = figure.axes[1].lines
+    figure = bias_curves([0, 10, 20], [MEASUREMENT] * 3, CAPTION)
+    assert [ax.get_title(loc="left") for ax in figure.axes] == list(MEASUREMENT)
+    static, dynamic = figure.axes[1].lines[:2]
     assert static.get_color() == COLORS["static"]
     assert dynamic.get_color() == COLORS["dynamic"]
     np.testing.assert_array_equal(static.get_xdata(), [0, 10, 20])
     np.testing.assert_array_equal(static.get_ydata(), [30, 30, 30])
-    assert drawn(figure).std() > 0
+    picture = drawn(figure)
+    for factor in ("static", "dynamic"):
+        assert (picture == rgb(COLORS[factor])).all(-1).sum() > 100
 
 
 def test_curves_skip_measurements_that_lack_a_layer_and_bear_unknown_intervals() -> None:
@@ -48,6 +64,28 @@ def test_curves_skip_measurements_that_lack_a_layer_and_bear_unknown_intervals()
     figure = bias_curves([0, 10], [unknown, MEASUREMENT])
     assert len(figure.axes[0].lines[0].get_xdata()) == 2  # type: ignore[arg-type]
     assert len(figure.axes[1].lines[0].get_xdata()) == 1  # type: ignore[arg-type]
+
+
+def test_the_dotted_lines_are_the_shares_of_eq_1() -> None:
+    import torch
+
+    both, neither = (layer_shares(torch.tensor([score, score], dtype=torch.float64), 1)[0] for score in (1.0, 0.0))
+    assert both.item() == pytest.approx(BOTH)
+    assert neither.item() == pytest.approx(NEITHER)
+    extreme = [layer_shares(torch.tensor(pair), 1)[:2] for pair in itertools.product([-1.0, 1.0], repeat=2)]
+    low, high = bias_curves([0], [MEASUREMENT]).axes[0].get_ylim()
+    assert low <= min(float(share.min()) for share in extreme)
+    assert high >= max(float(share.max()) for share in extreme)
+
+
+def test_the_layers_are_compared_with_an_earlier_measurement() -> None:
+    figure = layer_shares_figure(MEASUREMENT, measurement(["model.res4"], static=44.0), CAPTION, "at step 0")
+    (ax,) = figure.axes
+    assert [label.get_text() for label in ax.get_yticklabels()] == list(MEASUREMENT)
+    was, now = ax.lines[0].get_xdata(), ax.lines[1].get_xdata()
+    np.testing.assert_array_equal(was, [44, math.nan])
+    np.testing.assert_array_equal(now, [40, 30])
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["static", "dynamic", "at step 0"]
 
 
 def test_bars_add_up_to_a_hundred_percent() -> None:
@@ -58,18 +96,109 @@ def test_bars_add_up_to_a_hundred_percent() -> None:
     assert "50 ± 2" in [text.get_text() for text in figure.axes[0].texts]
 
 
-def test_the_scatter_colours_units_by_encoding_and_counts_them() -> None:
-    scores = np.array([[0.9, 0.1, 0.9, 0.1, 0.5], [0.1, 0.9, 0.9, 0.1, 0.9]])
-    figure = unit_scatter({"res5": scores}, threshold=0.5)
-    assert figure.axes[0].get_title() == "res5\n2 / 1 / 1 / 1"
-    assert drawn(figure).std() > 0
+@pytest.mark.parametrize("count", [1, 3])
+def test_encodings_are_stacked_to_a_hundred_percent_over_training(count: int) -> None:
+    figure = encoding_curves(list(range(count)), [MEASUREMENT] * count, CAPTION)
+    assert figure.axes[0].get_ylim() == (0, 100)
+    shades = {tuple(color) for color in drawn(figure).reshape(-1, 3)}
+    assert {rgb(color) for color in COLORS.values()} <= shades
+
+
+@pytest.mark.parametrize("copies", [1, 100])
+def test_the_scatter_tells_the_share_of_every_encoding_also_where_there_are_many_units(copies: int) -> None:
+    # A score equal to λ counts as not above it.
+    values = np.array([[0.9, 0.1, 0.9, 0.1, 0.5], [0.1, 0.9, 0.9, 0.1, 0.9]]).repeat(copies, 1)
+    figure = unit_scatter({"res5": values}, threshold=0.5)
+    assert figure.axes[0].get_title(loc="left") == f"res5\n{5 * copies} units"
+    assert [text.get_text() for text in figure.axes[0].texts] == ["40 %", "20 %", "20 %", "20 %"]
+    assert bool(figure.axes[0].images) == (copies == 100)
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.33, -0.2])
+def test_a_cell_has_the_colour_of_the_units_in_it(threshold: float) -> None:
+    for encoding, score in {
+        "static": (threshold + 0.01, threshold - 0.01),
+        "dynamic": (threshold, threshold + 0.01),
+        "joint": (1.0, 1.0),
+    }.items():
+        figure = unit_scatter({"res5": np.tile(np.array(score)[:, None], 300)}, threshold)
+        cells = np.asarray(figure.axes[0].images[0].get_array())
+        (color,) = cells[cells[..., 3] > 0]
+        np.testing.assert_allclose(255 * color[:3], rgb(COLORS[encoding]))
 
 
 def test_the_triplet_shows_its_three_rows() -> None:
     rows = {name: np.random.default_rng(0).random((16, 8, 10, 3)) for name in ("anchor", "same static", "same dynamic")}
     figure = triplet_figure(rows, num_frames=4)
-    assert len(figure.axes) == 12
-    assert [figure.axes[i].get_ylabel() for i in (0, 4, 8)] == list(rows)
+    assert [ax.get_title(loc="left") for ax in figure.axes] == list(rows)
+    strip = np.asarray(figure.axes[0].images[0].get_array())
+    np.testing.assert_allclose(strip[:, :10], rows["anchor"][0], atol=1e-6)
+    np.testing.assert_allclose(strip[:, -10:], rows["anchor"][-1], atol=1e-6)
+
+
+LAYERS = {"one": ["fc[input]"], "three": LONG_NAMES[:3], "eight": LONG_NAMES}
+
+
+OVER_TRAINING, OF_ONE = ("curves", "encoding_curves"), ("layers", "encodings", "units")
+CASES = [
+    *itertools.product(OVER_TRAINING, LAYERS, (1, 40)),
+    *itertools.product(OF_ONE, LAYERS, (1,)),
+    ("triplets", "one", 1),
+]
+
+
+@pytest.mark.parametrize(("kind", "layers", "steps"), CASES)
+def test_no_text_is_cut_off_or_overlaps_another(kind: str, layers: str, steps: int) -> None:
+    names = LAYERS[layers]
+    at, history = list(range(0, 2500 * steps, 2500)), [measurement(names)] * steps
+    figure = {
+        "curves": lambda: bias_curves(at, history, CAPTION),
+        "layers": lambda: layer_shares_figure(history[-1], history[0], CAPTION, "at step 0"),
+        "encodings": lambda: encoding_bars(history[-1], CAPTION),
+        "encoding_curves": lambda: encoding_curves(at, history, CAPTION),
+        "units": lambda: unit_scatter(scores(names, 2048), 0.5, CAPTION),
+        "triplets": lambda: triplet_figure({name: np.zeros((8, 9, 16, 3)) for name in "abc"}, caption=CAPTION),
+    }[kind]()
+    figure.draw_without_rendering()
+    texts = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
+    boxes = [(text.get_text(), inked(text)) for text in texts]
+    boxes = [(name, box) for name, box in boxes if box.width and shown(figure, name, box)]
+    for name, box in boxes:
+        assert box.x0 >= -1, name
+        assert box.y0 >= -1, name
+        assert box.x1 <= figure.bbox.width + 1, name
+        assert box.y1 <= figure.bbox.height + 1, name
+    for (one, box), (other, second) in itertools.combinations(boxes, 2):
+        wide = min(box.x1, second.x1) - max(box.x0, second.x0)
+        high = min(box.y1, second.y1) - max(box.y0, second.y0)
+        assert wide < 2 or high < 2, f"{one!r} overlaps {other!r}"
+
+
+def inked(text: Text) -> Bbox:
+    """Where a text is; the title's second line is blank, for the legend."""
+    box = text.get_window_extent()
+    return Bbox.from_extents(
+        box.x0, (box.y0 + box.y1) / 2 if text.get_text().endswith("\n") else box.y0, box.x1, box.y1
+    )
+
+
+def shown(figure: Figure, name: str, box: Bbox) -> bool:
+    """Tick labels exist also where they are not drawn: outside their axes' limits, or inside of shared axes."""
+    for ax in figure.axes:
+        for axis, low, high in ((ax.xaxis, ax.bbox.x0, ax.bbox.x1), (ax.yaxis, ax.bbox.y0, ax.bbox.y1)):
+            for label in axis.get_ticklabels():
+                extent = label.get_window_extent()
+                if label.get_text() == name and np.allclose(extent.extents, box.extents):
+                    middle = (box.x0 + box.x1) / 2 if axis is ax.xaxis else (box.y0 + box.y1) / 2
+                    return bool(ax.axison and low - 2 <= middle <= high + 2)
+    return True
+
+
+@pytest.mark.parametrize("units", [16, 2048])
+def test_every_figure_is_twice_as_wide_as_tensorboard_shows_it(units: int) -> None:
+    # It leaves every other pixel out then; of other widths it leaves out thin strokes.
+    for figure in (bias_curves([0], [MEASUREMENT]), unit_scatter(scores(["a", "b"], units))):
+        assert drawn(figure).shape[1] == 700
 
 
 def test_no_figure_is_left_with_pyplot() -> None:
@@ -79,13 +208,3 @@ def test_no_figure_is_left_with_pyplot() -> None:
     drawn(bias_curves([0], [MEASUREMENT]))
     assert plt.get_fignums() == before
     assert mpl.get_backend() == backend
-
-
-@pytest.mark.parametrize("undefined", [0.0, 3.0])
-def test_the_table_names_layers_with_brackets_and_undefined_units_only_where_there_are_any(undefined: float) -> None:
-    console = Console(width=120, file=io.StringIO())
-    console.print(bias_table({"head.fc[input]": numbers(undefined=undefined)}, "title", "caption"))
-    text = console.file.getvalue()  # type: ignore[attr-defined]
-    for part in ("title", "caption", "head.fc[input]", "40.0 ± 2.0", "25.0 ± 2.0", "50 ± 2", "512"):
-        assert part in text
-    assert ("undefined" in text) == bool(undefined)
