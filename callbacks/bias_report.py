@@ -50,7 +50,7 @@ static (dynamic) score of a unit is the correlation of its answers to the two si
 - **Share of a layer (%)**: a softmax over the layer's static score, dynamic score and 1. About 33 % each: every unit
   answers to both factors; 21 % each: to neither; 42 % against 16 %: to one alone. Shares lie between 6 and 47 %.
 - **Units (%)**: *static* and *dynamic* units have that score alone above λ; *joint* units both, *residual* units none.
-- **Intervals** are 95 % jackknife intervals over groups of clips.
+- **Intervals** are 95 % intervals over groups of clips.
 - Contours survive every style, so shape counts as dynamic too. Numbers from other clips, styles or estimators cannot be
   compared with these.
 
