@@ -55,6 +55,8 @@ for _r in RATES:
     ARMS[f"channel-{_r}"] = _static(f"channel dropout with a fixed number of channels, r={_r}", _r, temperature=UNIFORM)
     ARMS[f"static-{_r}"] = _static(f"StaticDropout, the paper's rule, r={_r}", _r)
 BASELINES = tuple(ARMS)
+REFERENCES = ("none", "no-shortcut", "channel-0.5", "static-0.5")
+"""What the candidates are tried beside."""
 
 _minus: dict[str, Any] = {"score": "static_minus_dynamic"}
 ARMS |= {

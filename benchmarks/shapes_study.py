@@ -30,7 +30,7 @@ import torch
 from common import RESULTS
 from pages import DOCS
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from shapes_arms import ARMS, BASELINES, CANDIDATES, FAMILIES
+from shapes_arms import ARMS, BASELINES, CANDIDATES, FAMILIES, REFERENCES
 from shapes_report import write_report
 from shapes_task import Task
 from shapes_training import Schedule, train_one
@@ -104,7 +104,7 @@ def main() -> None:
     parser.add_argument("--page", type=Path, default=DOCS / "study.md", help="page with the tables")
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"  # every training has one thread
-    tried = ("none", *CANDIDATES)
+    tried = (*REFERENCES, *CANDIDATES)
     if options.only in (None, "selection"):
         run_all(tried, SELECTION_SEEDS, options, "Selection")
     selection = read_runs(options.folder, tried, SELECTION_SEEDS)
