@@ -9,27 +9,31 @@ Means over the clips (real ones of ``STATICDROPOUT_TEST_DATA`` where present, ge
 - ``flicker_ratio``: mean absolute difference of successive frames, styled over source (median over the clips);
 - ``r_source``, ``r_others``: Pearson correlation over stills of a hand-made static descriptor (colour and oriented
   edges in four cells), style against source and against the other styles; low is good, 1 would be no change;
-- ``fps_112``, ``fps_224``, ``fps_256``: frames a second on clips of 16 square frames.
+- ``fps_112``, ``fps_224``, ``fps_256``: frames a second on two clips of 8 square frames of noise. The row ``default``
+  is for the default set, each of its styles equally often, as triplets draw them.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import os
-import time
+import statistics
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
-from common import RESULTS, environment, report
+from common import RESULTS, environment, in_turns, report
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms.v2.functional import center_crop, resize
 
 from staticdropout.perturbations import list_styles
 from staticdropout.perturbations.styles import Style, get_style
+from staticdropout.perturbations.styles.style_set import DEFAULT_STYLES
 
 DATA = Path(os.environ.get("STATICDROPOUT_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 SIZES = (112, 224, 256)
@@ -115,14 +119,21 @@ def correlation(a: Tensor, b: Tensor) -> float:
     return float(((a * b).sum(0) / (a.norm(dim=0) * b.norm(dim=0)).clamp(min=1e-12)).mean())
 
 
-def frames_per_second(style: Style, size: int, device: str, repeats: int = 7) -> float:
-    clip = torch.rand(1, 3, 16, size, size, device=device)
-    times = []
-    for _ in range(repeats + 1):
-        start = time.perf_counter()
-        style(clip)[0, 0, 0, 0, 0].item()  # reading a value waits for the device
-        times.append(time.perf_counter() - start)
-    return 16 / float(np.median(times[1:]))
+def speeds(names: Sequence[str], sizes: Sequence[int], device: str, repeats: int) -> dict[str, dict[str, float]]:
+    """Frames a second of each style at each size, all styles of a size in turns."""
+    found: dict[str, dict[str, float]] = {name: {} for name in names}
+    for size in sizes:
+        clips = torch.rand(2, 3, 8, size, size, generator=torch.Generator().manual_seed(0)).to(device)
+        calls = {name: functools.partial(get_style(name), clips) for name in names}
+        for name, taken in in_turns(calls, repeats, device).items():
+            found[name][f"fps_{size}"] = round(16 / statistics.median(taken), 1)
+    return found
+
+
+def together(found: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """Frames a second where every style has as many frames: the harmonic mean of each column."""
+    columns = next(iter(found.values()))
+    return {column: round(statistics.harmonic_mean([row[column] for row in found.values()]), 1) for column in columns}
 
 
 def mean(values: list[float]) -> float:
@@ -149,8 +160,7 @@ def measure(names: list[str], clips: list[Tensor], device: str) -> list[dict[str
         ratios = [float(clip.diff(dim=1).abs().mean()) / max(f, 1e-6) for clip, f in zip(styled, flicker, strict=True)]
         row = {"style": name, "hellinger": mean([hellinger(a, b) for a, b in zip(clips, styled, strict=True)])}
         row |= {"flow_error_px": after, "source_flow_error_px": before, "flow_error_ratio": mean([after / before])}
-        row |= {"flicker_ratio": mean([float(np.median(ratios))])}
-        rows.append(row | {f"fps_{n}": round(frames_per_second(style, n, device), 1) for n in SIZES})
+        rows.append(row | {"flicker_ratio": mean([float(np.median(ratios))])})
     for name, row in zip(names, rows, strict=True):
         row["r_source"] = mean([correlation(features[name], features["source"])])
         others = [correlation(features[name], features[other]) for other in names if other != name]
@@ -162,18 +172,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--styles", nargs="+", default=list_styles())
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--sizes", nargs="+", type=int, default=list(SIZES), help="for the speed, in pixels")
+    parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--generated", action="store_true", help="use generated clips even where real ones are present")
     parser.add_argument("--output", type=Path, default=RESULTS / "styles.csv")
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
     use_real = (DATA / "clips").is_dir() and not options.generated
     clips = real_clips(16, 256) if use_real else generated_clips(8, 16, 256)
     rows = measure(options.styles, clips, options.device)
+    found = speeds(options.styles, options.sizes, options.device, options.repeats)
+    rows = [row | found[row["style"]] for row in rows]
+    if set(DEFAULT_STYLES) <= set(found):
+        rows.append({"style": "default", **together({name: found[name] for name in DEFAULT_STYLES})})
     kind = "real" if use_real else "generated"
     about = environment(
         options.device,
-        clips=f"{len(clips)} {kind}, 16 frames",
+        input=f"{len(clips)} {kind} clips of 16 frames; noise for the speed",
         precision="float32",
         layout="BCTHW",
         opencv=cv2.__version__,

@@ -188,8 +188,8 @@ class FlowJitter:
                 frame, direction = divmod(number, pictures.shape[-4])
                 jittered[sample, number] = _shift_colours(picture, self._colour_draw(name, frame, direction))
         # A grey has no colour to change; torchvision's weights of grey sum to 0.9999 and would darken white.
-        low, high = flat.aminmax(dim=-3, keepdim=True)
-        return torch.where(low == high, flat, jittered)
+        red, green, blue = flat.unbind(-3)
+        return torch.where(((red == green) & (green == blue)).unsqueeze(-3), flat, jittered)
 
     def _check(self, flow: Tensor) -> None:
         channels = flow.shape[-3] if flow.ndim in (4, 5) else 0

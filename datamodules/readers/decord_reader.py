@@ -116,17 +116,17 @@ class DecordReader:
             # packets may be without a picture, at will (-1) where frames are hidden, or else never (a share of them)
             self._repeats = -1 if traits.hidden else 2 if self._in_order else 1e-6
             self._next: int | None = 0  # the frame that comes next in order; None: only a new start is sure
-            self._reader, self._measured = self._open(), short_side is not None
-            if short_side is not None:
+            self._measured = short_side is not None or traits.picture is not None
+            if traits.picture is not None:
+                self._scale_to(checked_size(*traits.picture, self._path, self.name, _HINT), short_side)
+            self._reader = self._open()
+            if short_side is not None and traits.picture is None:
                 # The first frame, not the header, tells the size: it has the rotation applied.
                 first = self._array(self._reader.get_batch([0]))
                 self._next = None
                 height, width = self._checked(first, 1).shape[1:3]
-                size = scaled_size(height, width, short_side)
-                if size != (height, width) and size[1] in _BAD_WIDTHS:
-                    self._shrink_to = size
-                elif size != (height, width):
-                    self._size = {"height": size[0], "width": size[1]}
+                self._scale_to((height, width), short_side)
+                if self._size:
                     self._reader, self._next = self._open(), 0
             self.fps = float(self._reader.get_avg_fps())
 
@@ -139,6 +139,13 @@ class DecordReader:
         """
         if importlib.util.find_spec("decord") is None:
             raise ReaderNotAvailableError(_MISSING.format(found="it is not installed"))
+
+    def _scale_to(self, picture: tuple[int, int], short_side: int | None) -> None:
+        size = scaled_size(*picture, short_side)
+        if size != picture and size[1] in _BAD_WIDTHS:
+            self._shrink_to = size
+        elif size != picture:
+            self._size = {"height": size[0], "width": size[1]}
 
     def _open(self) -> Any:
         options = {"ctx": self._decord.cpu(0), "num_threads": 1, "fault_tol": self._repeats, **self._size}

@@ -20,6 +20,7 @@ class Description:
             infinite: the header contradicts itself.
         codec: the video codec as the container names it, e.g. ``hvc1``, ``V_VP9``, ``XVID``; empty: not known.
         end: the byte at which the header says that the pictures end; 0: it does not say.
+        picture: height and width of the first picture as it is shown; (0, 0): only a decoder can tell.
     """
 
     jumpable: bool = False
@@ -27,3 +28,4 @@ class Description:
     frames: float = 0
     codec: str = ""
     end: int = 0
+    picture: tuple[int, int] = (0, 0)

@@ -74,21 +74,23 @@ class TorchCodecReader:
             if self._in_order and traits.container in _UNNUMBERED:
                 found = f"torchcodec numbers the frames of {_UNNUMBERED[traits.container]} wrongly"
                 raise VideoDecodeError(path, self.name, found, _HINT)
-            self._decoder = self._open(decoders)
+            # Where the file's first bytes tell the size of its pictures, it is opened once.
+            self._decoder = self._open(decoders, traits.picture, short_side)
             if not len(self._decoder):
                 raise VideoDecodeError(path, self.name, "it has no frames", _HINT)
             header = self._decoder.metadata
             self._check_size(header.height or 0, header.width or 0)
-            if short_side is not None:
+            if short_side is not None and traits.picture is None:
                 height, width = self._decoder[0].shape[:2]
                 self._check_size(height, width)
-                size = scaled_size(height, width, short_side)
-                if size != (height, width):
-                    resize = importlib.import_module("torchcodec.transforms").Resize(size=size)
-                    self._decoder = self._open(decoders, transforms=[resize])
+                if scaled_size(height, width, short_side) != (height, width):
+                    self._decoder = self._open(decoders, (height, width), short_side)
             self.fps = float(header.average_fps or 0.0)
 
-    def _open(self, decoders: Any, **options: Any) -> Any:
+    def _open(self, decoders: Any, picture: tuple[int, int] | None, short_side: int | None) -> Any:
+        options: dict[str, Any] = {}
+        if picture is not None and (size := scaled_size(*picture, short_side)) != picture:
+            options["transforms"] = [importlib.import_module("torchcodec.transforms").Resize(size=size)]
         try:
             # "approximate" would trust the header's frame count, which is wrong or absent in WebM
             return decoders.VideoDecoder(

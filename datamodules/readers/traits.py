@@ -58,6 +58,11 @@ class Traits:
         return self.found.codec in _HEVC
 
     @property
+    def picture(self) -> tuple[int, int] | None:
+        """Height and width of the first picture as it is shown; None: only a decoder can tell."""
+        return self.found.picture if all(self.found.picture) else None
+
+    @property
     def missing(self) -> int:
         """Bytes that the header promises and the file does not hold: it was cut off."""
         return max(0, self.found.end - self.size)

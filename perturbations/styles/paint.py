@@ -56,11 +56,16 @@ class Paint(FrameStyle):
     def style_frames(self, frames: Tensor, seed: int) -> Tensor:
         """Style float32 frames (N, 3, H, W) in [0, 1]."""
         smooth = self._strokes(gaussian_blur(frames, self.blur))
-        nodes = torch.tensor(self._table(seed), dtype=frames.dtype, device=frames.device).view(1, 3, 3, 3, 3)
-        table = nodes.permute(0, 4, 1, 2, 3)  # (1, RGB, blue, green, red): grid_sample takes the coordinates x first
-        grid = smooth.mul_(2).sub_(1).permute(0, 2, 3, 1)[None]
-        painted = F.grid_sample(table, grid, mode="bilinear", padding_mode="border", align_corners=True)
-        return painted[0].transpose(0, 1)
+        nodes = torch.tensor(self._table(seed), dtype=frames.dtype, device=frames.device).view(3, 3, 3, 3)
+        # As three pictures of (green, red), one for each blue, and between those along blue: sampling in three
+        # dimensions at once gives the same, but PyTorch does it one pixel at a time on a CPU.
+        number, _, height, width = smooth.shape
+        pictures = nodes.permute(0, 3, 1, 2).reshape(1, 9, 3, 3).expand(number, -1, -1, -1)
+        grid = smooth[:, :2].mul(2).sub_(1).permute(0, 2, 3, 1)  # grid_sample takes the coordinates x first
+        sampled = F.grid_sample(pictures, grid, mode="bilinear", padding_mode="border", align_corners=True)
+        low, middle, high = sampled.view(number, 3, 3, height, width).unbind(1)
+        blue = smooth[:, 2:].mul_(2)
+        return low.lerp(middle, blue.clamp(0, 1)).lerp_(high, blue.sub_(1).clamp_(0, 1))
 
     def _strokes(self, frames: Tensor) -> Tensor:
         means = box_blur(frames, self.radius)

@@ -6,6 +6,7 @@ import random
 import numpy as np
 import pytest
 import torch
+from scipy.interpolate import RegularGridInterpolator
 from torch import Tensor
 
 from staticdropout.errors import BatchError, UnknownNameError
@@ -106,6 +107,18 @@ def test_tiny_and_empty_clips_work(name: str, shape: tuple[int, ...]) -> None:
 def test_a_clip_with_strides_of_its_own_gives_the_same(name: str, textured_clips: Tensor) -> None:
     strided = textured_clips.transpose(1, 2).contiguous().transpose(1, 2)
     assert torch.equal(get_style(name)(strided), get_style(name)(textured_clips))
+
+
+@pytest.mark.parametrize("seed", [0, 5])
+def test_paint_mixes_the_colours_of_its_table_evenly_in_three_dimensions(seed: int) -> None:
+    paint, levels = Paint(), (0.0, 0.5, 1.0)
+    table = np.array(paint._table(seed)).reshape(3, 3, 3, 3)  # blue, green, red, colour
+    generator = torch.Generator().manual_seed(seed)
+    colours = torch.cat([torch.rand(40, 3, generator=generator), torch.cartesian_prod(*[torch.tensor(levels)] * 3)])
+    expected = RegularGridInterpolator((levels,) * 3, table)(colours.flip(1).double().numpy())
+    flat = colours.view(1, -1, 3, 1, 1).transpose(1, 2).expand(1, 3, -1, 5, 6)  # no smoothing changes a flat frame
+    painted = paint(flat, seed=seed)[0].permute(1, 2, 3, 0)
+    assert float((painted - torch.from_numpy(expected).view(-1, 1, 1, 3)).abs().max()) < 2e-6
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The share of a training step in which a Trainer waits for its batch."""
+
+from __future__ import annotations
+
+import logging
+import statistics
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from common import wait
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from staticdropout.datamodules import SSv2DataModule
+from staticdropout.lightning_modules import VideoClassifier
+
+WARMUP = 3  # steps: workers fill their queues, memory is allocated
+
+
+class Step(NamedTuple):
+    """Seconds of one step: all of it, and before its batch was there."""
+
+    whole: float
+    waiting: float
+
+
+class Watch(Callback):
+    """Times steps from the end of one batch to the end of the next."""
+
+    def __init__(self, device: str) -> None:
+        self.device, self.steps = device, list[Step]()
+        self._end = self._start = 0.0
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Note when the batch is there, on its device."""
+        wait(self.device)
+        self._start = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Note when the step is done."""
+        wait(self.device)
+        now = time.perf_counter()
+        if self._end:
+            self.steps.append(Step(now - self._end, self._start - self._end))
+        self._end = now
+
+
+class Repeated:
+    """The same batches from memory, again and again."""
+
+    def __init__(self, batches: Sequence[dict[str, Any]], length: int) -> None:
+        self.batches, self.length = batches, length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return (dict(self.batches[i % len(self.batches)]) for i in range(self.length))
+
+
+class Endless(Repeated):
+    """A loader that starts again where it ends, so that an epoch has as many steps as are timed."""
+
+    def __init__(self, loader: Any, length: int) -> None:
+        super().__init__([], length)
+        self.loader = loader
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        taken = 0
+        while True:
+            for batch in self.loader:
+                if taken == self.length:
+                    return
+                taken += 1
+                yield batch
+
+
+def train(loader: Any, num_classes: int, device: str) -> list[Step]:
+    """Train over a loader once and return the steps after the first few."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    torch.manual_seed(0)
+    watch = Watch(device)
+    trainer = Trainer(
+        max_epochs=1,
+        accelerator="gpu" if device.startswith("cuda") else "cpu",
+        devices=1,
+        callbacks=[watch],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        limit_val_batches=0,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of few workers
+        trainer.fit(VideoClassifier(num_classes=num_classes, model="resnet3d_r18"), loader)
+    return watch.steps[WARMUP:]
+
+
+def summary(steps: Sequence[Step], plain: float) -> dict[str, float]:
+    """Median step in ms, the share of all time that was spent waiting, and the step over one from memory."""
+    whole = statistics.median(step.whole for step in steps)
+    waiting = sum(step.waiting for step in steps) / sum(step.whole for step in steps)
+    return {
+        "step_ms": round(whole * 1000, 1),
+        "wait_ms": round(1000 * sum(step.waiting for step in steps) / len(steps), 1),
+        "waiting_share": round(waiting, 4),
+        "over_memory": round(whole / plain, 3) if plain else 1.0,
+    }
+
+
+def measure_training(
+    modules: Mapping[tuple[str, int], SSv2DataModule], count: int, device: str
+) -> list[dict[str, Any]]:
+    """Rows for every (reader, workers), and one for the same training with its clips in memory."""
+    length, some = count + WARMUP + 1, next(iter(modules.values()))
+    batches = [batch for batch, _ in zip(some.train_dataloader(), range(2), strict=False)]
+    memory = train(Repeated(batches, length), some.num_classes, device)
+    plain = statistics.median(step.whole for step in memory)
+    rows: list[dict[str, Any]] = [{"reader": "memory", "workers": 0, **summary(memory, plain)}]
+    for (reader, workers), data in modules.items():
+        steps = train(Endless(data.train_dataloader(), length), data.num_classes, device)
+        rows.append({"reader": reader, "workers": workers, **summary(steps, plain)})
+    return rows
