@@ -3,6 +3,7 @@
 
 from .checkpoints import load_checkpoint, read_checkpoint
 from .features import capture, channel_means, list_layers
+from .fused_batchnorm import fuse_batchnorm
 from .inflation import inflate_from_timm
 from .layer_names import find_layers, last_linear
 from .registry import ModelInfo, create_model, list_models, model_info, models_table, register_model
@@ -17,6 +18,7 @@ __all__ = (
     "channel_means",
     "create_model",
     "find_layers",
+    "fuse_batchnorm",
     "inflate_from_timm",
     "last_linear",
     "list_layers",

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UnknownNameError
+from .video_conv import VideoConv3d
 
 __all__ = ("NonLocalBlock",)
 
@@ -43,11 +44,11 @@ class NonLocalBlock(nn.Module):
             raise UnknownNameError("non-local mode", mode, ("softmax", "dot_product"))
         inner = inner or channels // 2
         self.mode = mode
-        self.conv_theta = nn.Conv3d(channels, inner, 1)
+        self.conv_theta = VideoConv3d(channels, inner, 1)
         self.pool = nn.MaxPool3d((1, pool, pool)) if pool > 1 else nn.Identity()
-        self.conv_phi = nn.Conv3d(channels, inner, 1)
-        self.conv_g = nn.Conv3d(channels, inner, 1)
-        self.conv_out = nn.Conv3d(inner, channels, 1)
+        self.conv_phi = VideoConv3d(channels, inner, 1)
+        self.conv_g = VideoConv3d(channels, inner, 1)
+        self.conv_out = VideoConv3d(inner, channels, 1)
         self.bn = nn.BatchNorm3d(channels)
         if zero_init:
             nn.init.zeros_(self.bn.weight)

@@ -16,16 +16,17 @@ from torch import Tensor, nn
 
 from ..errors import BatchError, OptionError, UnknownNameError
 from .nonlocal_block import NonLocalBlock
+from .video_conv import VideoConv3d
 
 __all__ = ("BasicBlock", "BottleneckBlock", "ClassificationHead", "ResNet3d", "Stem")
 
 BLOCKS_PER_STAGE = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 
 
-def conv_time(channels_in: int, channels_out: int, kernel: int, spatial: int = 1, stride: int = 1) -> nn.Conv3d:
+def conv_time(channels_in: int, channels_out: int, kernel: int, spatial: int = 1, stride: int = 1) -> VideoConv3d:
     """Return a convolution of ``kernel`` frames and ``spatial`` x ``spatial`` pixels that keeps all frames."""
     size, padding = (kernel, spatial, spatial), (kernel // 2, spatial // 2, spatial // 2)
-    return nn.Conv3d(channels_in, channels_out, size, (1, stride, stride), padding, bias=False)
+    return VideoConv3d(channels_in, channels_out, size, (1, stride, stride), padding, bias=False)
 
 
 class Stem(nn.Sequential):

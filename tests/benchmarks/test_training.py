@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ways of training that the benchmark compares compute the same network; no PyTorchVideo is needed here."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import training
+from torch import Tensor, nn
+
+from staticdropout.models import create_model
+
+TOLERANCE = {"float32": 1e-4, "bfloat16": 0.2}
+
+
+@pytest.fixture
+def models() -> dict[str, nn.Module]:
+    torch.manual_seed(0)
+    model = create_model("slowonly_r18", num_classes=4, width=8)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm3d):
+            nn.init.uniform_(module.weight, 0.5, 1)
+    return {"pytorchvideo": model, "ours": model}
+
+
+@pytest.mark.parametrize("way", training.KINDS["inference"])
+def test_every_way_of_inference_gives_the_same_logits(way: str, models: dict[str, nn.Module]) -> None:
+    clip, label = torch.randn(2, 3, 4, 64, 64), torch.zeros(2, dtype=torch.long)
+
+    def logits(way: str) -> Tensor:
+        model, clips = training.prepare(way, models, "inference", clip)
+        return training.outcome(model, training.make_pass(way, model, "inference", clips, label), "inference")
+
+    precision = "bfloat16" if "bf16" in way else "float32"
+    error = training.difference(logits(way), logits("pytorchvideo"), "inference")
+    assert error < TOLERANCE[precision]
+    assert (error > 1e-4) == (precision == "bfloat16")
+
+
+@pytest.mark.parametrize("way", training.KINDS["training"])
+def test_every_way_of_training_takes_a_step_of_its_own_model(way: str, models: dict[str, nn.Module]) -> None:
+    clip, label = torch.randn(2, 3, 4, 64, 64), torch.tensor([0, 1])
+    before = {name: value.clone() for name, value in models["ours"].state_dict().items()}
+    model, clips = training.prepare(way, models, "training", clip)
+    run = training.make_pass(way, model, "training", clips, label)
+    gradients = training.outcome(model, run, "training")
+    assert len(gradients) == sum(p.numel() for p in model.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in models["ours"].state_dict().items())
+    changed = [name for name, p in model.named_parameters() if not torch.equal(p, before[name])]
+    assert len(changed) == len(list(model.parameters()))
+
+
+def test_differences_are_shares_of_the_spread_of_logits_and_of_the_norm_of_gradients() -> None:
+    expected = torch.tensor([3.0, -3.0, 3.0, -3.0])
+    found = expected + torch.tensor([0.0, 0.0, 0.0, 0.6])
+    assert training.difference(found, expected, "inference") == pytest.approx(0.6 / float(expected.std()))
+    assert training.difference(found, expected, "training") == pytest.approx(0.6 / 6)
