@@ -59,6 +59,8 @@ class VideoClassifier(RecipeModule):
         shuffle_confusion: weight of a confusion loss on clips with shuffled frames, 0 for none; brings a
             :class:`~staticdropout.callbacks.ShuffleConfusion` along, which the Trainer can be given instead.
         shuffle_confusion_every: optimizer steps from one with that loss to the next.
+        channels_last: lay out weights and clips with their channels last (``torch.channels_last_3d``), for GPUs and for
+            models that are not of this package; the 3-D networks of this package do so by themselves on a CPU.
 
     Raises:
         UnknownNameError: if no model has this name.
@@ -90,6 +92,7 @@ class VideoClassifier(RecipeModule):
         std: Sequence[float] = (0.225, 0.225, 0.225),
         shuffle_confusion: float = 0.0,
         shuffle_confusion_every: int = 4,
+        channels_last: bool = False,
     ) -> None:
         super().__init__(optimizer, lr_scheduler, norm_weight_decay)
         # what a checkpoint needs to be loaded again without the files that this module was made from
@@ -114,6 +117,11 @@ class VideoClassifier(RecipeModule):
             inflate_from_timm(self.model, inflate, inflate_weights or True)
         if checkpoint is not None:
             load_checkpoint(self.model, checkpoint)
+        self.channels_last = channels_last
+        if channels_last:
+            for weights in self.model.parameters():
+                if weights.ndim == 5:  # Module.to would stop at 2-D convolutions beside these
+                    weights.data = weights.data.contiguous(memory_format=torch.channels_last_3d)
         self.num_classes = num_classes
         self.loss = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
         self.shuffle_confusion, self.shuffle_confusion_every = shuffle_confusion, shuffle_confusion_every
@@ -169,7 +177,8 @@ class VideoClassifier(RecipeModule):
 
     def forward(self, video: Tensor) -> Tensor:
         """Logits ``(B, num_classes)`` of videos ``(B, 3, T, H, W)`` with pixels in [0, 1]."""
-        logits: Tensor = self.model(((video - self.mean) / self.std).to(self.model_dtype))
+        layout = torch.channels_last_3d if self.channels_last else torch.preserve_format
+        logits: Tensor = self.model(((video - self.mean) / self.std).to(self.model_dtype, memory_format=layout))
         return logits
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:

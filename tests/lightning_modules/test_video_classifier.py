@@ -265,3 +265,19 @@ def test_another_confusion_in_the_trainer_is_refused(tmp_path: Path) -> None:
         OptionError, match=r"weight 1\.0 every 4 steps, but the Trainer has .* weight 0\.3.*Say it once"
     ):
         trainer.fit(tiny(shuffle_confusion=1.0), DataLoader(Clips(8, 4, 32), 4))
+
+
+def test_channels_last_changes_the_layout_and_not_the_numbers() -> None:
+    torch.manual_seed(0)
+    usual = VideoClassifier("slowonly_r18", num_classes=3, model_args={"width": 8}).double()
+    wanted = VideoClassifier("slowonly_r18", num_classes=3, model_args={"width": 8}, channels_last=True).double()
+    wanted.load_state_dict(usual.state_dict())
+    layouts = []
+    first = next(part for part in wanted.modules() if isinstance(part, nn.Conv3d))
+    first.register_forward_pre_hook(lambda module, args: layouts.append(args[0].clone()))
+    clip = torch.rand(2, 3, 4, 32, 32, dtype=torch.float64)
+    assert torch.allclose(usual.eval()(clip), wanted.eval()(clip), atol=1e-9)
+    assert layouts[0].is_contiguous(memory_format=torch.channels_last_3d)
+    weights = [weight for weight in wanted.parameters() if weight.ndim == 5]
+    assert weights
+    assert all(weight.is_contiguous(memory_format=torch.channels_last_3d) for weight in weights)
