@@ -1,13 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tables in the pages of ``docs/``, written from the results so that page and CSV cannot differ."""
+"""Put the results of benchmarks into the tables of the pages in ``docs/``, so that page and CSV cannot differ.
+
+A table stands between ``<!-- table: NAME.csv | column, column as heading … -->`` and ``<!-- end -->``; its rows are
+those of ``benchmarks/results/NAME.csv``, and below it stands what was measured on. Tables that take more than rows of a
+CSV are named ``<!-- table: NAME -->`` and written by the benchmark itself.
+
+    python benchmarks/pages.py                 # the tables of all pages
+    python benchmarks/pages.py docs/cost.md    # of one
+"""
 
 from __future__ import annotations
 
+import argparse
+import csv
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from common import RESULTS
+
 DOCS = Path(__file__).parent.parent / "docs"
+ABOUT = ("input", "device", "machine", "threads", "clock", "torch", "date")
+PLACE = re.compile(r"(<!-- table: (\S+?)(?: \| (.*?))? -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -16,16 +30,50 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in (header, rule, *rows))
 
 
-def fill_tables(page: Path, tables: Mapping[str, str]) -> None:
-    """Write tables into the page's places, ``<!-- table: NAME -->`` to ``<!-- end -->``.
+def csv_table(path: Path, columns: str) -> str:
+    """Rows of a CSV and what they were measured on.
+
+    Args:
+        path: the CSV.
+        columns: ``name`` or ``name as heading``, separated by commas.
 
     Raises:
-        KeyError: the page has a place for a table that is not there.
+        SystemExit: the CSV lacks a column.
     """
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    pairs = [column.strip().partition(" as ")[::2] for column in columns.split(",")]
+    if missing := [name for name, _ in pairs if name not in rows[0]]:
+        raise SystemExit(f"{path} has no column {', '.join(missing)}; it has {', '.join(rows[0])}.")
+    about = ", ".join(f"{name} {rows[0][name]}" for name in ABOUT if rows[0].get(name))
+    lines = [[row[name] for name, _ in pairs] for row in rows]
+    return f"{table([heading or name for name, heading in pairs], lines)}\n\n*{about}*\n"
 
-    def filled(found: re.Match[str]) -> str:
-        return f"{found[1]}\n{tables[found[2]]}\n<!-- end -->"
 
-    text = page.read_text(encoding="utf-8")
-    text = re.sub(r"(<!-- table: (\w+) -->)\n.*?<!-- end -->", filled, text, flags=re.DOTALL)
-    page.write_text(text, encoding="utf-8")
+def filled(text: str, tables: Mapping[str, str] | None = None, results: Path = RESULTS) -> str:
+    """The text of a page with its tables made anew; places of named tables that are not given stay as they are."""
+
+    def fill(found: re.Match[str]) -> str:
+        place, name, columns, end = found.groups()
+        if columns:
+            return f"{place}\n{csv_table(results / name, columns)}\n{end}"
+        return f"{place}\n{tables[name]}\n\n{end}" if tables and name in tables else found[0]
+
+    return PLACE.sub(fill, text)
+
+
+def fill_page(page: Path, tables: Mapping[str, str] | None = None, results: Path = RESULTS) -> None:
+    """Write the tables of a page anew."""
+    page.write_text(filled(page.read_text(encoding="utf-8"), tables, results), encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pages", type=Path, nargs="*", help="Markdown files (default: all in docs/)")
+    for page in parser.parse_args().pages or sorted(DOCS.glob("*.md")):
+        fill_page(page)
+        print(f"written: {page}")
+
+
+if __name__ == "__main__":
+    main()

@@ -30,9 +30,10 @@ from typing import Any
 
 import torch
 from common import RESULTS, environment, report
+from pages import fill_page
 from recovery_layers import layer
 from recovery_network import network_rows
-from recovery_page import draw_figures, fill_tables
+from recovery_page import draw_figures, tables
 from recovery_pairs import pair_rows
 from recovery_rows import Case, rounded, summary
 from torch import Tensor
@@ -162,7 +163,7 @@ def page(results: Path) -> None:
     """Bring figures and tables of ``docs/measure.md`` up to date."""
     docs = Path(__file__).parents[1] / "docs"
     draw_figures(results, docs / "images")
-    fill_tables(results, docs / "measure.md")
+    fill_page(docs / "measure.md", tables(results))
 
 
 def repetitions(case: Case, wanted: int) -> int:

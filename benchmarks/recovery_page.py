@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import csv
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
+from pages import table
 
 from staticdropout.metrics import ENCODINGS
 from staticdropout.visualization import COLORS
@@ -59,12 +59,6 @@ def condensed(case: dict[str, Row], estimator: str = "paper") -> dict[str, str]:
         "jackknife": lowest(units, "jackknife_coverage"),
         "right": f"{float(case['units in the right class']['mean']):.0f}",
     }
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; the first column is text."""
-    rule = ["---"] + ["---:"] * (len(header) - 1)
-    return "\n".join(f"| {' | '.join(line)} |" for line in (header, rule, *rows))
 
 
 WORST = {
@@ -159,14 +153,9 @@ TABLES: dict[str, Callable[[Path], str]] = {
 }
 
 
-def fill_tables(results: Path, page: Path) -> None:
-    """Write the tables between ``<!-- table: NAME -->`` and ``<!-- end -->`` anew."""
-
-    def filled(found: re.Match[str]) -> str:
-        return f"{found[1]}\n{TABLES[found[2]](results)}\n<!-- end -->"
-
-    text = page.read_text()
-    page.write_text(re.sub(r"(<!-- table: (\w+) -->)\n.*?<!-- end -->", filled, text, flags=re.DOTALL))
+def tables(results: Path) -> dict[str, str]:
+    """All tables of the page by name."""
+    return {name: make(results) for name, make in TABLES.items()}
 
 
 def _axes(figure: Figure, place: tuple[int, int, int], title: str, x: str, y: str) -> Axes:

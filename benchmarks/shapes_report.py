@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from common import environment
-from pages import fill_tables
+from pages import fill_page
 from shapes_arms import ARMS, UNIFORM
 from shapes_figures import draw_figures
 from shapes_paired import paired
@@ -108,4 +108,4 @@ def write_report(selection: Sequence[Run], confirmation: Sequence[Run], options:
     write_csv(options.output / "shapes_study_tilt.csv", tilt, about)
     draw_figures(parts, tilt, options.figures)
     if selection and confirmation and options.page:
-        fill_tables(options.page, tables(parts["selection"], parts["confirmation"]))
+        fill_page(options.page, tables(parts["selection"], parts["confirmation"]))

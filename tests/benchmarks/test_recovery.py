@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pages import DOCS, PLACE, filled
 from recovery import by_distance, cases, measure
 from recovery_layers import layer, style_pairs, weights_of
-from recovery_page import condensed, fill_tables, table
+from recovery_page import condensed, tables
 from recovery_pairs import within_pairs
 from recovery_rows import Case, summary
 
@@ -100,24 +101,11 @@ def test_every_study_has_cases_and_none_twice() -> None:
     assert len({str(case) for case in everything}) == len(everything)
 
 
-def test_tables_of_the_page_are_filled_from_the_results(tmp_path: Path) -> None:
-    page = tmp_path / "page.md"
-    page.write_text("before\n<!-- table: threshold -->\nstale\n<!-- end -->\nafter\n")
-    fill_tables(RESULTS, page)
-    text = page.read_text()
-    assert text.startswith("before\n<!-- table: threshold -->\n| λ | clips |")
-    assert text.endswith("|\n<!-- end -->\nafter\n")
-    assert "stale" not in text
-    fill_tables(RESULTS, page)
-    assert page.read_text() == text
-
-
-def test_the_committed_page_shows_the_committed_results(tmp_path: Path) -> None:
-    page = Path(__file__).parents[2] / "docs" / "measure.md"
-    copy = tmp_path / "measure.md"
-    copy.write_text(page.read_text())
-    fill_tables(RESULTS, copy)
-    assert copy.read_text() == page.read_text()
+def test_the_committed_page_shows_the_committed_results() -> None:
+    page = (DOCS / "measure.md").read_text(encoding="utf-8")
+    made = tables(RESULTS)
+    assert {name for _, name, *_ in PLACE.findall(page)} == set(made)
+    assert filled(page, made) == page
 
 
 def test_a_condensed_case_shows_the_worst_of_its_factors() -> None:
@@ -127,7 +115,6 @@ def test_a_condensed_case_shows_the_worst_of_its_factors() -> None:
     case |= {"static share, paper": numbers, "units in the right class": {"mean": "80"}}
     found = condensed(case)
     assert (found["units_bias"], found["units_coverage"], found["share_coverage"]) == ("+0.7", "90", "95")
-    assert table(["a", "b"], [["x", "1"]]) == "| a | b |\n| --- | ---: |\n| x | 1 |"
 
 
 def test_the_results_name_their_machine() -> None:
