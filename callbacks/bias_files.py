@@ -11,12 +11,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
-
 from ..files import write_whole
 from ..metrics import ENCODINGS, LayerBias
 
-__all__ = ("PendingFiles", "figure_bytes", "history_csv", "measurement_json")
+__all__ = ("PendingFiles", "history_csv", "measurement_json")
 
 
 class PendingFiles:
@@ -54,13 +52,6 @@ class PendingFiles:
         for name in list(self._contents):
             write_whole(self.folder / name, self._contents[name])
             del self._contents[name]
-
-
-def figure_bytes(figure: Figure) -> bytes:
-    """A figure as PNG, in its own resolution or a finer one."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=max(figure.dpi, 130))
-    return buffer.getvalue()
 
 
 def _plain(value: float) -> float | None:

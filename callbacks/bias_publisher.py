@@ -7,17 +7,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_warn
-from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..files import remove_leftovers
 from ..metrics import LayerBias
-from .bias_files import PendingFiles, figure_bytes, history_csv, measurement_json
+from ..visualization import png_bytes, rendered
+from .bias_files import PendingFiles, history_csv, measurement_json
 from .bias_report import about, caption_of, draw_report, print_report
 from .dashboard import lay_out_dashboard, log_factors, log_text
-from .loggers import log_figure
+from .loggers import log_image
 
 __all__ = ("BiasPublisher",)
 
@@ -76,38 +78,39 @@ class BiasPublisher:
         if not self._laid_out:
             lay_out_dashboard(loggers, pages, static_dropout)
             self._laid_out = True
-        drawn: dict[str, Figure] = {}
+        drawn: dict[str, NDArray[np.uint8]] = {}
         if self.figures:
-            drawn = draw_report(history, record, biases, picture, self.settings)
+            figures = draw_report(history, record, biases, picture, self.settings)
+            for name, figure in figures.items():
+                drawn[name] = rendered(figure)
+                figure.clear()  # its cycles of references would keep megabytes until the next garbage collection
         try:
             if not self._explained:
                 for title, text in about(record, self.settings, self.name).items():
                     log_text(loggers, f"{self.name}/{title}", text, record["step"])
                 self._explained = True
             log_factors(loggers, record["layers"], record["step"], self.name)
-            for name, figure in drawn.items():
-                log_figure(loggers, f"{self.name}_figures/{name}", figure, record["step"])
+            for name, pixels in drawn.items():
+                log_image(loggers, f"{self.name}_figures/{name}", pixels, record["step"])
             self._troubles.discard(LOGGERS)
         except OSError as error:
             self._warn(LOGGERS, error)
         if not self.dry:
             self._put(record, history, biases, drawn)
             self.write()
-        for figure in drawn.values():
-            figure.clear()  # its cycles of references would keep megabytes until the next garbage collection
 
     def _put(
         self,
         record: Mapping[str, Any],
         history: Sequence[Mapping[str, Any]],
         biases: Mapping[str, LayerBias],
-        drawn: Mapping[str, Figure],
+        drawn: Mapping[str, NDArray[np.uint8]],
     ) -> None:
         name = f"measurements/{record['stage']}_step_{record['step']:08d}.json"
         self._files.put(name, measurement_json(record, self.settings, biases))
         self._files.put("bias.csv", history_csv(history))
-        for name, figure in drawn.items():
-            self._files.put(f"{name}.png", figure_bytes(figure))
+        for name, pixels in drawn.items():
+            self._files.put(f"{name}.png", png_bytes(pixels))
 
     def write(self) -> None:
         """Write the files that are waiting; what cannot be written goes on waiting for the next time."""

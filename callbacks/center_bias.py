@@ -18,9 +18,9 @@ from tqdm.auto import tqdm
 from ..errors import OptionError
 from ..files import write_whole
 from ..metrics.center_bias import average_mask, central_share
+from ..visualization import png_bytes, rendered
 from ..visualization.center_bias import center_bias_figure
-from .bias_files import figure_bytes
-from .loggers import log_figure, run_folder
+from .loggers import log_image, run_folder
 
 __all__ = ("CenterBias",)
 
@@ -89,14 +89,14 @@ class CenterBias(Callback):
         if not averages:
             return
         scalars = {f"center_bias/{split}": 100 * central_share(average) for split, average in averages.items()}
-        figure = center_bias_figure(averages, captions)
+        pixels = rendered(center_bias_figure(averages, captions))
         for logger in trainer.loggers:
             logger.log_metrics(scalars, step=trainer.global_step)
-        log_figure(trainer.loggers, "center_bias", figure, trainer.global_step)
+        log_image(trainer.loggers, "center_bias", pixels, trainer.global_step)
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         try:
-            write_whole(self._folder / "center_bias.png", figure_bytes(figure))
+            write_whole(self._folder / "center_bias.png", png_bytes(pixels))
         except OSError as error:
             rank_zero_warn(f"center_bias.png could not be written to {self._folder}: {error}. Training goes on.")
 

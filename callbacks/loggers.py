@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scalars and figures for whatever logger the Trainer has."""
+"""Scalars and pictures for whatever logger the Trainer has."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from pathlib import Path
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
-from matplotlib.figure import Figure
 from numpy import ndarray
 
-__all__ = ("bias_scalars", "log_figure", "log_image", "outliving_failure", "run_folder", "tag_of")
+__all__ = ("bias_scalars", "log_image", "outliving_failure", "run_folder", "tag_of")
 
 
 def tag_of(layer: str) -> str:
@@ -75,21 +74,6 @@ def bias_scalars(measurement: Mapping[str, Mapping[str, float]], name: str = "bi
                 scalars[f"{name}_units/{tag}/{key.removeprefix('units_')}"] = value
         scalars[f"{name}_units/{tag}/undefined"] = numbers["undefined"]
     return scalars
-
-
-def log_figure(loggers: Iterable[Logger], tag: str, figure: Figure, step: int) -> None:
-    """Hand a figure to every logger that takes pictures: TensorBoard, W&B, MLflow."""
-    for logger in loggers:
-        if isinstance(logger, TensorBoardLogger):
-            with outliving_failure(logger):
-                # close=False: the figure does not belong to pyplot.
-                logger.experiment.add_figure(tag, figure, global_step=step, close=False)
-        elif isinstance(logger, WandbLogger):
-            import wandb
-
-            logger.log_image(tag, [wandb.Image(figure)], step=step)
-        elif isinstance(logger, MLFlowLogger):
-            logger.experiment.log_figure(logger.run_id, figure, f"{tag}/step_{step:08d}.png")
 
 
 @contextmanager

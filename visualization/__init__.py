@@ -3,6 +3,7 @@
 
 from .bias_table import bias_table
 from .layer_figures import encoding_bars, layer_shares_figure
+from .rendering import png_bytes, rendered
 from .style import COLORS
 from .training_figures import bias_curves, encoding_curves
 from .unit_figures import triplet_figure, unit_scatter
@@ -14,6 +15,8 @@ __all__ = (
     "encoding_bars",
     "encoding_curves",
     "layer_shares_figure",
+    "png_bytes",
+    "rendered",
     "triplet_figure",
     "unit_scatter",
 )

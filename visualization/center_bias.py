@@ -24,7 +24,7 @@ def center_bias_figure(averages: Mapping[str, NDArray[np.float64]], captions: Ma
         >>> figure.axes[0].get_title()
         'train, 4 masks'
     """
-    figure = Figure(figsize=(4.2 * len(averages) + 0.8, 3.2), layout="constrained")
+    figure = Figure(figsize=(4.2 * len(averages) + 0.8, 3.2), dpi=130, layout="constrained")
     axes = figure.subplots(1, len(averages), squeeze=False)[0]
     highest = max(float(average.max()) for average in averages.values())
     for axis, (name, average) in zip(axes, averages.items(), strict=True):

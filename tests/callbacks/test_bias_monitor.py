@@ -291,7 +291,7 @@ def test_a_logger_that_cannot_take_figures_costs_one_warning(tmp_path: Path, mon
         raise OSError(28, "No space left on device")
 
     logger = TensorBoardLogger(tmp_path)
-    monkeypatch.setattr(type(logger.experiment), "add_figure", broken)
+    monkeypatch.setattr(type(logger.experiment), "add_image", broken)
     with pytest.warns(UserWarning, match="handed to the loggers.*No space left"):
         fit(tmp_path, [monitor()], logger=logger)
     assert (Path(logger.log_dir) / "bias" / "curves.png").is_file()
