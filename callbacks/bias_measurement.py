@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.distributed
@@ -19,7 +20,28 @@ from ..perturbations import FlowTriplets, Triplet, TripletFunction, VideoTriplet
 from .batches import VideoInputs
 from .measuring import float64_device, traceless
 
-__all__ = ("BiasMeasurement",)
+__all__ = ("BiasMeasurement", "GroupBy", "video_numbers")
+
+GroupBy = Literal["clip", "video"]
+
+
+def video_numbers(ids: Sequence[str]) -> Tensor:
+    """A number for the video of each clip, the same at every measurement and on every rank.
+
+    Args:
+        ids: of the clips; what stands before the last ``/`` names the video, the whole id where there is none.
+
+    Returns:
+        ``(N,)`` int64.
+
+    Example:
+        >>> first, second, other = video_numbers(["bear/00000", "bear/00001", "bus/00000"]).tolist()
+        >>> first == second, first == other
+        (True, False)
+    """
+    names = [name.rpartition("/")[0] or name for name in ids]
+    digests = [hashlib.blake2b(name.encode(), digest_size=7).digest() for name in names]
+    return torch.tensor([int.from_bytes(digest, "little") for digest in digests], dtype=torch.long)
 
 
 class BiasMeasurement:
@@ -35,6 +57,8 @@ class BiasMeasurement:
         estimator: see :class:`~staticdropout.metrics.StaticDynamicBias`.
         threshold: λ.
         num_groups: groups of clips for the intervals.
+        group_by: whether single clips are spread over the groups, or whole videos, see :func:`video_numbers`; by
+            default videos for ``FlowTriplets``, whose clips are frames of a few sequences, and clips otherwise.
     """
 
     def __init__(
@@ -47,10 +71,12 @@ class BiasMeasurement:
         estimator: Estimator = "paper",
         threshold: float = 0.5,
         num_groups: int = 20,
+        group_by: GroupBy | None = None,
     ) -> None:
         self.layers, self.triplets, self.inputs, self.num_clips = list(layers), triplets, inputs, num_clips
         self.channel_dim = channel_dim
         self.metric_options: dict[str, Any] = {"estimator": estimator, "threshold": threshold, "num_groups": num_groups}
+        self.group_by: GroupBy = group_by or ("video" if isinstance(triplets, FlowTriplets) else "clip")
         self.metrics: dict[str, StaticDynamicBias] = {}
         self.picture: dict[str, Tensor] = {}
         """The first triplet, as ``{name: (T, H, W, 3)}`` pixels, to look at."""
@@ -86,12 +112,15 @@ class BiasMeasurement:
                     self.picture = {name: part.float().cpu() for name, part in self.triplets.picture(triplet).items()}
             with capture(module, self.layers, channel_dim=self.channel_dim, batch_size=size) as run:
                 features = [run(self.inputs.call, module, member, batch) for member in triplet]
+            index = order
+            if self.group_by == "video":
+                index = video_numbers(self.inputs.keys(batch, size, trainer, self.num_seen)[: len(order)])
             for layer in features[0]:
                 sides = [member[layer][: len(order)] for member in features]
                 if not all(bool(side.isfinite().all()) for side in sides):
                     self.problem = f"layer {layer} gives NaN or infinity. Has the training diverged?"
                     return
-                self._metric(layer, sides[0].shape[1], module.device).update(sides[0], sides[1], sides[2], order)
+                self._metric(layer, sides[0].shape[1], module.device).update(sides[0], sides[1], sides[2], index)
         self.num_seen += len(order)
 
     def _size(self, batch: Any) -> int:

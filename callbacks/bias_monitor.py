@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
@@ -17,7 +17,7 @@ from ..metrics.bias import Estimator, check_estimator
 from ..models.layer_names import INPUT, find_layers
 from ..perturbations import FlowTriplets, TripletFunction, VideoTriplets
 from .batches import VideoInputs
-from .bias_measurement import BiasMeasurement
+from .bias_measurement import BiasMeasurement, GroupBy
 from .bias_publisher import BiasPublisher
 from .call_check import CallCheck
 from .loggers import bias_scalars, run_folder, tag_of
@@ -62,6 +62,9 @@ class BiasMonitor(Callback):
         estimator: ``"paper"`` (Eq. 1 and 2 as printed) or ``"released"`` (as the authors' code computes them).
         threshold: λ, above which a unit encodes a factor; the paper's is 0.5.
         num_groups: groups of clips for the 95 % intervals.
+        group_by: ``"clip"`` spreads single clips over the groups; ``"video"`` keeps clips of one video together, those
+            whose ids agree up to the last ``/``: intervals are too narrow where clips of one video stand in several
+            groups. By default ``"video"`` for ``FlowTriplets``, whose clips are frames, and ``"clip"`` otherwise.
         every_n_validations: measure in every n-th validation of a training.
         measure_at_start: measure once before the first training step.
         figures: draw figures, for the loggers and as files.
@@ -91,6 +94,7 @@ class BiasMonitor(Callback):
         estimator: Estimator = "paper",
         threshold: float = 0.5,
         num_groups: int = 20,
+        group_by: GroupBy | None = None,
         every_n_validations: int = 1,
         measure_at_start: bool = True,
         figures: bool = True,
@@ -106,6 +110,8 @@ class BiasMonitor(Callback):
             if value < 1:
                 raise OptionError(f"{option}={value} must be at least 1.")
         check_estimator(estimator, threshold)
+        if group_by not in (None, *get_args(GroupBy)):
+            raise OptionError(f"group_by={group_by!r} is not one of {', '.join(map(repr, get_args(GroupBy)))}.")
         if dataloader_idx < 0:
             raise OptionError(f"dataloader_idx={dataloader_idx} must not be negative.")
         self.layers = [layers] if isinstance(layers, str) else list(layers) if layers is not None else None
@@ -114,6 +120,7 @@ class BiasMonitor(Callback):
         self.estimator: Estimator = estimator
         self.threshold = threshold
         self.num_groups = num_groups
+        self.group_by: GroupBy = group_by or ("video" if isinstance(triplets, FlowTriplets) else "clip")
         self.every_n_validations = every_n_validations
         self.measure_at_start = measure_at_start
         self.figures = figures
@@ -152,7 +159,7 @@ class BiasMonitor(Callback):
             "estimator": self.estimator,
             "threshold": self.threshold,
             "num_clips": self.num_clips,
-            "interval": f"95 %, over {self.num_groups} groups of clips",
+            "interval": f"95 %, over {self.num_groups} groups of {self.group_by}s",
             **described,
         }
 
@@ -301,6 +308,7 @@ class BiasMonitor(Callback):
             self.estimator,
             self.threshold,
             self.num_groups,
+            self.group_by,
         )
 
     def _add(self, trainer: Trainer, module: LightningModule, batch: Any) -> None:

@@ -24,7 +24,7 @@ from toys import Clips, ResumableLoader, ToyClassifier, count_hooks, fit, loader
 
 from staticdropout import files
 from staticdropout.callbacks import BiasMonitor, VideoInputs, bias_files
-from staticdropout.callbacks.bias_measurement import BiasMeasurement
+from staticdropout.callbacks.bias_measurement import BiasMeasurement, video_numbers
 from staticdropout.errors import BatchError, LayerNotFoundError
 from staticdropout.models import capture
 from staticdropout.perturbations import FlowTriplets, Triplet, VideoTriplets
@@ -77,6 +77,37 @@ def test_only_the_first_clips_are_measured_whatever_the_batches(tmp_path: Path, 
         torch.testing.assert_close(
             results[0][layer].shares_interval, results[1][layer].shares_interval, rtol=1e-3, atol=1e-3
         )
+
+
+class Views(Clips):
+    """Four clips of each video."""
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return super().__getitem__(index) | {"id": f"set/video{index // 4}/{index}"}
+
+
+@pytest.mark.parametrize("batch_size", [24, 5])
+def test_clips_of_one_video_stay_in_one_group_where_that_is_asked_for(tmp_path: Path, batch_size: int) -> None:
+    weights = {}
+    for group_by in ("clip", "video"):
+        measurement = BiasMeasurement(
+            ["backbone.layer1"], VideoTriplets(), VideoInputs(), 24, num_groups=8, group_by=group_by
+        )
+        trainer = make_trainer(tmp_path)
+        for batch in DataLoader(Views(24), batch_size):
+            measurement.add(trainer, _seeded(), batch)
+        weights[group_by] = measurement.metrics["backbone.layer1"].moments[:, 0, 0, 0]
+    assert weights["clip"].tolist() == [3.0] * 8
+    assert weights["video"].sum() == 24
+    assert (weights["video"] % 4 == 0).all()
+    expected = (video_numbers([f"set/video{n // 4}/{n}" for n in range(24)]) % 8).bincount(minlength=8)
+    assert weights["video"].tolist() == expected.tolist()
+
+
+def test_frames_of_sequences_are_grouped_by_video_by_default() -> None:
+    assert monitor(triplets=FlowTriplets()).group_by == "video"
+    assert monitor().group_by == "clip"
+    assert "groups of videos" in monitor(group_by="video").settings["interval"]
 
 
 def _seeded() -> ToyClassifier:
@@ -433,6 +464,7 @@ def test_a_pattern_that_matches_nothing_is_reported_before_training(tmp_path: Pa
     [
         {"num_clips": 0},
         {"num_groups": 0},
+        {"group_by": "class"},
         {"every_n_validations": 0},
         {"estimator": "mean"},
         {"threshold": 2.0},
