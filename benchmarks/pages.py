@@ -25,8 +25,9 @@ PLACE = re.compile(r"(<!-- table: (\S+?)(?: \| (.*?))? -->\n).*?(<!-- end -->)",
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; the first column is text, the others are numbers."""
-    rule = ["---"] + ["---:"] * (len(header) - 1)
+    """A Markdown table; columns that begin with a digit or a sign in every row stand at the right."""
+    columns = list(zip(*rows, strict=True)) or [()] * len(header)
+    rule = ["---:" if cells and all(re.match(r"[+-]?\d", c) for c in cells if c) else "---" for cells in columns]
     return "\n".join(f"| {' | '.join(line)} |" for line in (header, rule, *rows))
 
 
@@ -63,7 +64,14 @@ def filled(text: str, tables: Mapping[str, str] | None = None, results: Path = R
 
 
 def fill_page(page: Path, tables: Mapping[str, str] | None = None, results: Path = RESULTS) -> None:
-    """Write the tables of a page anew."""
+    """Write the tables of a page anew.
+
+    Raises:
+        SystemExit: a table that is given has no place in the page.
+    """
+    places = {name for _, name, *_ in PLACE.findall(page.read_text(encoding="utf-8"))}
+    if missing := set(tables or {}) - places:
+        raise SystemExit(f"{page} has no place for {', '.join(sorted(missing))}; it has {', '.join(sorted(places))}.")
     page.write_text(filled(page.read_text(encoding="utf-8"), tables, results), encoding="utf-8")
 
 

@@ -59,75 +59,84 @@ REFERENCES = ("none", "no-shortcut", "channel-0.5", "static-0.5")
 """What the candidates are tried beside."""
 
 _minus: dict[str, Any] = {"score": "static_minus_dynamic"}
+_sharp: dict[str, Any] = {"score_transform": "zscore", "temperature": 0.3}
 ARMS |= {
-    "sharp-0.2": _static("temperature 0.2", temperature=0.2),
-    "sharp-0.05": _static("temperature 0.05", temperature=0.05),
-    "zscore": _static("z-scored, temperature 1", score_transform="zscore"),
-    "zscore-0.3": _static("z-scored, temperature 0.3", score_transform="zscore", temperature=0.3),
-    "rank-0.2": _static("ranks, temperature 0.2", score_transform="rank", temperature=0.2),
-    "minus": _static("static minus dynamic score", **_minus),
-    "minus-zscore-0.3": _static(
-        "static minus dynamic score, z-scored, temperature 0.3", score_transform="zscore", temperature=0.3, **_minus
-    ),
-    "last-batch": _static("scores of the last batch alone", estimator="batch"),
-    "momentum-0.5": _static("momentum 0.5", momentum=0.5),
-    "every-10": _static("scores every 10 steps", every_n_steps=10),
-    "one-mask": _static("one mask a batch", per_sample=False),
-    "replacement": _static("drawn with replacement", sampling="multinomial_replacement"),
-    "bernoulli": _static("drawn one by one", sampling="bernoulli"),
-    "topk": _static("always the highest scores", sampling="topk"),
-    "no-rescale": _static("no rescaling", rescale="none"),
-    "inclusion": _static("rescaled by inclusion probability", rescale="inclusion"),
-    "no-rescale-sharp": _static("no rescaling, z-scored, temperature 0.3", score_transform="zscore", temperature=0.3,
-                                rescale="none"),
-    "at-res4": _static("at res4", layer="model.res4"),
-    "at-res3": _static("at res3", layer="model.res3"),
-    "at-res3-zscore-0.3": _static(
-        "at res3, z-scored, temperature 0.3", layer="model.res3", score_transform="zscore", temperature=0.3
-    ),
+    "temperature-0.2": _static("temperature 0.2, r=0.5", temperature=0.2),
+    "zscore": _static("z-scored, r=0.5", score_transform="zscore"),
+    "sharp": _static("z-scored, temperature 0.3, r=0.5", **_sharp),
+    "sharp-0.3": _static("z-scored, temperature 0.3, r=0.3", 0.3, **_sharp),
+    "sharp-0.1": _static("z-scored, temperature 0.3, r=0.1", 0.1, **_sharp),
+    "rank-0.2": _static("ranks, temperature 0.2, r=0.5", score_transform="rank", temperature=0.2),
+    "minus": _static("static minus dynamic, r=0.5", **_minus),
+    "minus-sharp": _static("static minus dynamic, z-scored, temperature 0.3, r=0.5", **_minus, **_sharp),
+    "minus-sharp-0.1": _static("static minus dynamic, z-scored, temperature 0.3, r=0.1", 0.1, **_minus, **_sharp),
+    "last-batch": _static("scores of the last batch alone, r=0.5", estimator="batch"),
+    "one-mask": _static("one mask a batch, r=0.5", per_sample=False),
+    "replacement": _static("drawn with replacement, r=0.5", sampling="multinomial_replacement"),
+    "bernoulli": _static("drawn one by one, r=0.5", sampling="bernoulli"),
+    "topk": _static("always the highest scores, r=0.5", sampling="topk"),
+    "no-rescale": _static("no rescaling, r=0.5", rescale="none"),
+    "inclusion": _static("rescaled by inclusion probability, r=0.5", rescale="inclusion"),
+    "at-res4": _static("at res4, r=0.3", 0.3, layer="model.res4"),
     "several": Arm(
         "at res3, res4 and the classifier, r=0.3",
         static_dropout=({"rate": 0.3}, {"rate": 0.3, "layer": "model.res4"}, {"rate": 0.3, "layer": "model.res3"}),
     ),
-}  # fmt: skip
-for _weight in (0.1, 0.3, 1.0, 3.0):
-    ARMS[f"confusion-{_weight}"] = Arm(f"confusion, weight {_weight}", confusion={"weight": _weight})
-ARMS |= {
-    "confusion-1.0-every-1": Arm(
-        "confusion, weight 1, at every batch", confusion={"weight": 1.0, "every_n_steps": 1}
-    ),
-    "confusion-1.0-every-10": Arm(
-        "confusion, weight 1, at every tenth batch", confusion={"weight": 1.0, "every_n_steps": 10}
-    ),
-    "confusion-1.0-batch": Arm(
-        "confusion, weight 1, shuffled clips by their own statistics",
-        confusion={"weight": 1.0, "batch_norm": "batch"},
-    ),
-    "confusion-1.0-update": Arm(
-        "confusion, weight 1, shuffled clips by their own statistics, also in the running ones",
-        confusion={"weight": 1.0, "batch_norm": "update"},
-    ),
-    "confusion-1.0-channel-0.5": Arm(
-        "confusion, weight 1, and channel dropout, r=0.5",
-        static_dropout=({"rate": 0.5, "temperature": UNIFORM},), confusion={"weight": 1.0},
-    ),
-    "confusion-1.0-static-0.5": Arm(
-        "confusion, weight 1, and StaticDropout, r=0.5", static_dropout=({"rate": 0.5},), confusion={"weight": 1.0}
-    ),
-    "confusion-1.0-static-0.3": Arm(
-        "confusion, weight 1, and StaticDropout, r=0.3", static_dropout=({"rate": 0.3},), confusion={"weight": 1.0}
-    ),
-    "confusion-1.0-minus-zscore-0.3": Arm(
-        "confusion, weight 1, and static minus dynamic, z-scored, temperature 0.3",
-        static_dropout=({"rate": 0.5, "score_transform": "zscore", "temperature": 0.3, **_minus},),
-        confusion={"weight": 1.0},
-    ),
-}  # fmt: skip
-CANDIDATES = tuple(name for name in ARMS if name not in BASELINES)
+}
 
+
+def _confusion(about: str, weight: float, *static_dropout: Mapping[str, Any], **options: Any) -> Arm:
+    return Arm(f"confusion, weight {weight}{about}", 0.0, static_dropout, {"weight": weight, **options})
+
+
+for _weight in (0.1, 0.3, 1.0, 3.0):
+    ARMS[f"confusion-{_weight}"] = _confusion("", _weight)
+ARMS |= {
+    "confusion-0.3-always": _confusion(", at every step", 0.3, every_n_steps=1),
+    "confusion-1.0-always": _confusion(", at every step", 1.0, every_n_steps=1),
+    "confusion-1.0-batch": _confusion(", own statistics", 1.0, batch_norm="batch"),
+    "confusion-1.0-update": _confusion(", own statistics in the running ones", 1.0, batch_norm="update"),
+    "confusion-0.3-static-0.3": _confusion(", StaticDropout r=0.3", 0.3, {"rate": 0.3}),
+    "confusion-1.0-static-0.3": _confusion(", StaticDropout r=0.3", 1.0, {"rate": 0.3}),
+    "confusion-1.0-static-0.5": _confusion(", StaticDropout r=0.5", 1.0, {"rate": 0.5}),
+    "confusion-1.0-sharp-0.3": _confusion(
+        ", StaticDropout z-scored, temperature 0.3, r=0.3", 1.0, {"rate": 0.3, **_sharp}
+    ),
+}
+CANDIDATES = tuple(name for name in ARMS if name not in BASELINES)
 FAMILIES = {
     "StaticDropout": [name for name in CANDIDATES if not ARMS[name].confusion],
     "ShuffleConfusion": [name for name in CANDIDATES if ARMS[name].confusion and not ARMS[name].static_dropout],
     "both": [name for name in CANDIDATES if ARMS[name].confusion and ARMS[name].static_dropout],
 }
 """Finalists are chosen in each."""
+
+
+RULE = ("score", "score_transform", "estimator", "temperature", "sampling")
+"""Options that say which channels are dropped; the others say where, how often and how many."""
+
+
+def _uniform(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The same dropout with every channel equally likely."""
+    kept = {key: value for key, value in options.items() if key not in RULE}
+    # The highest are not drawn, so that without scores there is nothing like it: plain channel dropout.
+    law = {key: value for key, value in options.items() if key == "sampling" and value != "topk"}
+    return {**kept, **law, "temperature": UNIFORM}
+
+
+def _twins() -> dict[str, str]:
+    """For every arm with a rule the arm that differs in the rule alone, which is added where it is not there."""
+    found = {}
+    for name, arm in list(ARMS.items()):
+        plain = tuple(_uniform(options) for options in arm.static_dropout)
+        if not plain or plain == arm.static_dropout:
+            continue
+        same = [n for n, a in ARMS.items() if (a.static_dropout, a.confusion) == (plain, arm.confusion)]
+        found[name] = same[0] if same else f"{name}-twin"
+        if not same:
+            ARMS[found[name]] = Arm(f"channels equally likely, else as: {arm.about}", 0.0, plain, arm.confusion)
+    return found
+
+
+TWINS = _twins()
+"""The control of each arm with a rule: what it does beyond dropping channels."""

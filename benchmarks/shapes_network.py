@@ -6,6 +6,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from staticdropout.models.resnet3d import BasicBlock, ClassificationHead
+from staticdropout.models.video_conv import VideoConv3d
 
 STAGES = ("stem", "res2", "res3", "res4", "res5")
 
@@ -16,7 +17,7 @@ class ShapesNet(nn.Module):
     def __init__(self, num_classes: int, width: int = 12) -> None:
         super().__init__()
         widths = [width * 2**stage for stage in range(4)]
-        stem = nn.Conv3d(3, width, 3, (1, 2, 2), 1, bias=False)
+        stem = VideoConv3d(3, width, 3, (1, 2, 2), 1, bias=False)
         self.stem = nn.Sequential(stem, nn.BatchNorm3d(width), nn.ReLU())
         self.res2 = BasicBlock(width, widths[0], 3, 2)
         self.res3 = BasicBlock(widths[0], widths[1], 3, 1)

@@ -1,86 +1,95 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tables and figures of the study: means over seeds, and means of paired differences with 95 % intervals."""
+"""CSVs, figures and page of the study."""
 
 from __future__ import annotations
 
 import argparse
 import csv
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from common import environment
 from pages import fill_page
-from shapes_arms import ARMS, UNIFORM
+from shapes_arms import ARMS, RATES, TWINS
 from shapes_figures import draw_figures
-from shapes_paired import paired
+from shapes_paired import holm, paired
 from shapes_tables import tables
 
 Run = Mapping[str, Any]
 
+MEASURES = (
+    "accuracy", "follows_looks", "accuracy_common", "accuracy_rare", "accuracy_training", "accuracy_shuffled",
+    "relative_shuffled", "loss", "calibration_error", "confidence", "confidence_shuffled", "plain_static_score",
+    "plain_static_units", "res5/score_static", "res5/score_dynamic", "res5/static", "res5/dynamic",
+    "res5/units_static", "res5/units_dynamic", "res5/units_joint", "res5/units_residual", "dynamic_of_specialised",
+    "step_milliseconds",
+)  # fmt: skip
+PRIMARY = ("accuracy", "follows_looks")
+"""What conclusions rest on; everything else describes."""
+
 
 def with_ratios(run: Run) -> dict[str, Any]:
-    """The run with the figures that the paper shows: relative accuracy on shuffled frames, share of dynamic units."""
+    """The run with the figures that the paper shows; NaN where there is no unit that is static or dynamic alone."""
     dynamic, static = run["res5/units_dynamic"], run["res5/units_static"]
     return {
         **run,
-        "relative_shuffled": 100 * run["accuracy_shuffled"] / max(run["accuracy"], 1e-9),
-        "dynamic_of_specialised": 100 * dynamic / max(dynamic + static, 1e-9),
+        "relative_shuffled": 100 * run["accuracy_shuffled"] / run["accuracy"],
+        "dynamic_of_specialised": 100 * dynamic / (dynamic + static) if dynamic + static else math.nan,
     }
 
 
-def reference_of(arm: str) -> str:
-    """The arm that differs in the rule alone: channel dropout of the same rate, where there is one."""
-    options = ARMS[arm].static_dropout
-    if len(options) != 1 or options[0].get("temperature") == UNIFORM or options[0].get("layer"):
-        return "none"
-    name = f"channel-{options[0]['rate']}"
-    if not ARMS[arm].confusion:
-        return name
-    alone = f"confusion-{ARMS[arm].confusion['weight']}"
-    return f"{alone}-{name}" if f"{alone}-{name}" in ARMS else alone
+def references(arm: str) -> list[str]:
+    """What an arm is compared with: no dropout, and its control."""
+    return [name for name in ("none", TWINS.get(arm)) if name and name != arm]
 
 
-MEASURES = (
-    "accuracy", "accuracy_shuffled", "relative_shuffled", "accuracy_common", "accuracy_rare", "follows_looks", "loss",
-    "calibration_error", "confidence", "confidence_shuffled", "plain_static_score", "plain_static_units",
-    "res5/score_static", "res5/score_dynamic", "res5/static", "res5/dynamic", "res5/units_static",
-    "res5/units_dynamic", "res5/units_joint", "res5/units_residual", "dynamic_of_specialised", "step_milliseconds",
-)  # fmt: skip
-
-
-def arm_rows(runs: Sequence[Run], seeds: str) -> list[dict[str, Any]]:
-    """One row for every arm: means, differences to no dropout and to the arm that differs in the rule alone."""
+def differences(runs: Sequence[Run], seeds: str) -> list[dict[str, Any]]:
+    """Means of paired differences, one row for every arm, reference and measure."""
+    present = list(dict.fromkeys(run["arm"] for run in runs))
     rows = []
-    for arm in dict.fromkeys(run["arm"] for run in runs):
-        mine = [run for run in runs if run["arm"] == arm]
-        row: dict[str, Any] = {"seeds": seeds, "arm": arm, "about": ARMS[arm].about, "runs": len(mine)}
-        for measure in MEASURES:
-            row[measure] = round(statistics.mean(run[measure] for run in mine), 4)
-        references = {"none": "none", "rule": reference_of(arm)}
-        for short, reference in references.items():
-            row[f"{short}_reference"] = reference
-            for measure in MEASURES:
-                difference = paired(runs, arm, reference, measure)
-                row[f"{measure} - {short}"] = round(difference.mean, 4)
-                row[f"{measure} - {short} ±"] = round(difference.interval, 4)
-        rows.append(row)
+    for arm in present:
+        for reference in references(arm):
+            for measure in MEASURES if reference in present else ():
+                found = paired(runs, arm, reference, measure)
+                row = {"seeds": seeds, "arm": arm, "about": ARMS[arm].about, "reference": reference, "measure": measure}
+                row |= {"mean": round(found.mean, 4), "half_width": round(found.interval, 4), "p": found.p}
+                rows.append(row | {"pairs": found.pairs})
     return rows
 
 
+def primary(runs: Sequence[Run], chosen: Sequence[str]) -> list[dict[str, Any]]:
+    """The comparisons that were named before the runs, with p-values adjusted for their number (Holm)."""
+    rules = [f"static-{rate}" for rate in RATES]
+    pairs = [(arm, TWINS[arm]) for arm in [*rules, *(arm for arm in chosen if arm in TWINS)]]
+    pairs += [(arm, "none") for arm in [*rules, *(arm for arm in chosen if not arm.endswith("-twin"))]]
+    rows = []
+    for measure in PRIMARY:
+        for arm, reference in dict.fromkeys(pairs):
+            found = paired(runs, arm, reference, measure)
+            row = {"arm": arm, "about": ARMS[arm].about, "reference": reference, "measure": measure}
+            rows.append(row | {"mean": round(found.mean, 4), "half_width": round(found.interval, 4), "p": found.p})
+    adjusted = holm([1.0 if math.isnan(row["p"]) else row["p"] for row in rows])
+    return [row | {"p_holm": p} for row, p in zip(rows, adjusted, strict=True)]
+
+
 def tilt_rows(runs: Sequence[Run], seeds: str) -> list[dict[str, Any]]:
-    """How unequal the channels' chances were at every estimate, averaged over the seeds."""
+    """How unequal the channels' chances were at every estimate: medians over the seeds."""
     rows = []
     for arm in dict.fromkeys(run["arm"] for run in runs if run["tilt"]):
         mine = [run["tilt"] for run in runs if run["arm"] == arm]
         for estimates in zip(*mine, strict=True):
-            means = {key: round(statistics.mean(e[key] for e in estimates), 5) for key in estimates[0]}
-            rows.append({"seeds": seeds, "arm": arm, "runs": len(mine), **means})
+            medians = {key: float(f"{statistics.median(e[key] for e in estimates):.5g}") for key in estimates[0]}
+            rows.append({"seeds": seeds, "arm": arm, "runs": len(mine), **medians})
     return rows
 
 
 def write_csv(file: Path, rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> None:
+    """Rows with what they were measured on; nothing where there are no rows."""
+    if not rows:
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w", newline="") as stream:
         writer = csv.DictWriter(stream, fieldnames=[*rows[0], *about], lineterminator="\n")
         writer.writeheader()
@@ -88,24 +97,31 @@ def write_csv(file: Path, rows: Sequence[Mapping[str, Any]], about: Mapping[str,
     print(f"written: {file}")
 
 
-def write_report(selection: Sequence[Run], confirmation: Sequence[Run], options: argparse.Namespace) -> None:
-    """Write the CSVs and the figures of the runs that are there."""
-    about = environment(options.device, precision="float32", layout="BCTHW")
-    parts = {
-        "selection": [with_ratios(run) for run in selection],
-        "confirmation": [with_ratios(r) for r in confirmation],
-    }
-    options.output.mkdir(parents=True, exist_ok=True)
-    runs = [
-        {"seeds": part, "arm": run["arm"], "seed": run["seed"], **{m: round(run[m], 4) for m in MEASURES}}
-        for part, members in parts.items()
-        for run in members
+def write_report(
+    selection: Sequence[Run], confirmation: Sequence[Run], chosen: Sequence[str], options: argparse.Namespace
+) -> None:
+    """Write CSVs, figures and the tables of the page from the runs that are there."""
+    given = {"selection": selection, "confirmation": confirmation}
+    parts = {part: [with_ratios(run) for run in runs] for part, runs in given.items()}
+    every = [(part, run) for part, runs in parts.items() for run in runs]
+    rows = [
+        {
+            "seeds": part,
+            "arm": run["arm"],
+            "seed": run["seed"],
+            **{m: round(run[m], 4) for m in MEASURES},
+            **run["about"],
+        }
+        for part, run in every
     ]
-    write_csv(options.output / "shapes_study.csv", runs, about)
-    rows = [row for part, members in parts.items() for row in arm_rows(members, part)]
-    write_csv(options.output / "shapes_study_arms.csv", rows, about)
+    about = every[0][1]["about"] if every else {}
+    write_csv(options.output / "shapes_study.csv", rows, {})
+    found = [row for part, members in parts.items() for row in differences(members, part)]
+    write_csv(options.output / "shapes_study_differences.csv", found, about)
     tilt = [row for part, members in parts.items() for row in tilt_rows(members, part)]
     write_csv(options.output / "shapes_study_tilt.csv", tilt, about)
+    comparisons = primary(parts["confirmation"], chosen) if confirmation else []
+    write_csv(options.output / "shapes_study_primary.csv", comparisons, about)
     draw_figures(parts, tilt, options.figures)
     if selection and confirmation and options.page:
-        fill_page(options.page, tables(parts["selection"], parts["confirmation"]))
+        fill_page(options.page, tables(parts["selection"], parts["confirmation"], comparisons))

@@ -2,8 +2,9 @@
 """The task of the study: moving shapes, small enough to train a network in a minute.
 
 The pictures are those of ``MovingShapesDataModule``. The class is the motion. In training the looks are those of the
-class with probability ``correlation``, so that they are a shortcut; in validation they are random. Half of the classes
-are rare in training and all are equally frequent in validation.
+class with probability ``correlation``, and otherwise random, so that they are a shortcut; in validation they are
+random. Half of the classes are rare in training, which half depends on the seed; in validation all are equally
+frequent.
 """
 
 from __future__ import annotations
@@ -34,10 +35,9 @@ class Task:
     rare: float = 0.25
     """Clips of a rare class for one clip of a common class, in training."""
 
-    @property
-    def common(self) -> list[int]:
-        """Every other class: of each motion and its reversal one is common, one rare."""
-        return list(range(0, self.num_classes, 2))
+    def common(self, seed: int) -> list[int]:
+        """The classes that are common in training: every other one."""
+        return list(range(seed % 2, self.num_classes, 2))
 
 
 class Shapes(Dataset[dict[str, Any]]):
@@ -62,7 +62,7 @@ def draw(task: Task, seed: int, train: bool) -> Shapes:
     """One split; the same task and seed give the same clips."""
     rng = np.random.default_rng((seed, int(train)))
     count = task.num_train if train else task.num_val
-    weights = np.array([1.0 if c in task.common or not train else task.rare for c in range(task.num_classes)])
+    weights = np.array([1.0 if c in task.common(seed) or not train else task.rare for c in range(task.num_classes)])
     ends = np.cumsum(weights) / weights.sum() * count
     labels = rng.permutation(np.searchsorted(ends, np.arange(count) + 0.5))
     correlation = task.correlation if train else 0.0

@@ -42,10 +42,10 @@ class StaticDropout(Callback):
     :class:`~staticdropout.models.static_dropout.StaticDropoutLayer`. The published schedule ends with epochs without
     dropout: add :class:`~staticdropout.callbacks.DropoutFreeFinetune`.
 
-    Logged at every estimate under ``static_dropout/``: mean and percentiles of the static scores, the largest over
-    the smallest probability to be dropped (1 means that the rule is inactive), the score of what was dropped against
-    all, the share dropped and the number of channels without a score, or left out of the estimate because of NaN or
-    infinity.
+    Logged at every estimate under ``static_dropout/``: mean and percentiles of the static scores; the largest over
+    the smallest probability to be dropped (1 means that the rule is inactive); how often the most static tenth of the
+    channels was dropped over how often the least static one was; the score of what was dropped against all; the share
+    dropped; the number of channels without a score, or left out of the estimate because of NaN or infinity.
 
     Not for layers inside a block under activation checkpointing, which runs twice and would draw two masks.
 
@@ -265,7 +265,8 @@ class StaticDropout(Callback):
         statistics = dropout.statistics()
         dropout.observe_moments(*merge_moments(moments))
         # What was dropped is told against the scores it was drawn from; everything else is of the new scores.
-        statistics = dropout.statistics() | {key: statistics[key] for key in ("dropped_share", "dropped_score_excess")}
+        of_masks = ("dropped_share", "dropped_ratio", "dropped_score_excess")
+        statistics = dropout.statistics() | {key: statistics[key] for key in of_masks}
         dropout.reset_counts()
         self._last_probe = trainer.global_step
         self._num_probes += 1

@@ -263,15 +263,19 @@ class StaticDropoutLayer(nn.Module):
         """Numbers that tell whether the rule is active, over the masks since the last :meth:`reset_counts`.
 
         Returns:
-            ``score_mean``, ``score_p10``, ``score_p50``, ``score_p90`` of the scores; ``inclusion_ratio``,
-            the largest over the smallest probability to be dropped (1 means plain channel dropout);
-            ``dropped_share``; ``dropped_score_excess``, the mean score of what was dropped minus that of all
-            channels; ``undefined``, the number of channels without a score; ``not_finite``, the number of channels
-            left out of the last estimate because of NaN or infinity.
+            ``score_mean``, ``score_p10``, ``score_p50``, ``score_p90`` of the scores; ``inclusion_ratio``, the largest
+            over the smallest probability to be dropped (1 means plain channel dropout); ``dropped_share``;
+            ``dropped_ratio``, how often the tenth of the channels with the highest scores was dropped, over how often
+            (at least once) the tenth with the lowest was; ``dropped_score_excess``, the mean score of what was dropped
+            minus that of all channels; ``undefined``, the number of channels without a score; ``not_finite``, the
+            number of channels left out of the last estimate because of NaN or infinity.
         """
         quantiles = torch.quantile(self.scores, self.scores.new_tensor([0.1, 0.5, 0.9])).tolist()
         total = self.drop_counts.sum().clamp(min=1)
         excess = (self.drop_counts * self.scores).sum() / total - self.scores.mean()
+        tenth = max(1, self.num_channels // 10)
+        counts = self.drop_counts[self.scores.argsort()].double()
+        highest, lowest = counts[-tenth:].sum(), counts[:tenth].sum()
         smallest = self._inclusion.min().clamp(min=torch.finfo(torch.float32).tiny)
         return {
             "score_mean": float(self.scores.mean()),
@@ -280,6 +284,7 @@ class StaticDropoutLayer(nn.Module):
             "score_p90": quantiles[2],
             "inclusion_ratio": float(self._inclusion.max() / smallest) if self.count else 1.0,
             "dropped_share": float(self.drop_counts.sum() / (self.drop_rows.clamp(min=1) * self.num_channels)),
+            "dropped_ratio": float(highest / lowest.clamp(min=1)) if int(highest) else 1.0,
             "dropped_score_excess": float(excess) if int(self.drop_rows) else 0.0,
             "undefined": float(self.undefined.sum()),
             "not_finite": float(self.not_finite),

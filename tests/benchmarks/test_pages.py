@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from pages import DOCS, PLACE, filled, table
+from pages import DOCS, PLACE, fill_page, filled, table
 
 PAGE = (
     "Before.\n<!-- table: a.csv | model, ratio as times -->\nold\n<!-- end -->\n"
@@ -37,7 +37,17 @@ def test_a_column_that_is_not_there_is_named_with_those_that_are(tmp_path: Path)
         filled(PAGE, {}, tmp_path)
 
 
-def test_a_table_is_markdown() -> None:
+def test_a_table_without_a_place_is_refused(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("<!-- table: b -->\nold\n<!-- end -->\n")
+    fill_page(page, {"b": "| new |"})
+    assert "| new |" in page.read_text()
+    with pytest.raises(SystemExit, match="no place for c; it has b"):
+        fill_page(page, {"b": "x", "c": "y"})
+
+
+def test_a_table_is_markdown_with_numbers_at_the_right() -> None:
+    assert table(["a", "b", "c"], [["x", "+1", "3d"], ["y", "", "z"]]).splitlines()[1] == "| --- | ---: | --- |"
     assert table(["a", "b"], [["x", "1"]]) == "| a | b |\n| --- | ---: |\n| x | 1 |"
 
 

@@ -340,8 +340,8 @@ def test_the_log_tells_whether_the_rule_is_active(tmp_path: Path) -> None:
     fit(tmp_path, [StaticDropout(rate=0.5, every_n_steps=4)], logger=CSVLogger(tmp_path, name="", version=""))
     lines = (tmp_path / "metrics.csv").read_text().splitlines()
     names = {
-        "score_mean", "score_p10", "score_p50", "score_p90", "inclusion_ratio", "dropped_share", "dropped_score_excess",
-        "undefined",
+        "score_mean", "score_p10", "score_p50", "score_p90", "inclusion_ratio", "dropped_share", "dropped_ratio",
+        "dropped_score_excess", "undefined",
     }  # fmt: skip
     columns = lines[0].split(",")
     assert {f"static_dropout/{name}" for name in names} <= set(columns)

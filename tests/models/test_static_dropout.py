@@ -201,6 +201,9 @@ def test_statistics_tell_whether_the_rule_is_active() -> None:
     expected = (1 - np.exp(-scale * weights[-1])) / (1 - np.exp(-scale * weights[0]))
     assert tilted["inclusion_ratio"] == pytest.approx(expected, rel=0.05)
     assert 1 <= flat["inclusion_ratio"] < 1.1
+    tenths = 1 - np.exp(-scale * weights)  # the ends of evenly spread scores
+    assert tilted["dropped_ratio"] == pytest.approx(tenths[-4:].sum() / tenths[:4].sum(), rel=0.05)
+    assert flat["dropped_ratio"] == pytest.approx(1, rel=0.05)
     assert tilted["dropped_score_excess"] == pytest.approx(0.057, abs=0.015)  # the theory for U(0, 1) scores at r = 0.5
     assert abs(flat["dropped_score_excess"]) < 0.01
     assert tilted["score_p10"] < tilted["score_p50"] < tilted["score_p90"]
