@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import in_turns, report
-from cost_parts import CLASSES, about, batches, clock, cost_parser, trainer_for
 from matplotlib.figure import Figure
+from parts.common import in_turns, report
+from parts.cost_parts import CLASSES, about, batches, clock, cost_parser, trainer_for
 
 from staticdropout.callbacks import StaticDropout, VideoInputs
 from staticdropout.callbacks.bias_files import history_csv, measurement_json

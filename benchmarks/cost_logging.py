@@ -25,9 +25,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import report, seconds
-from cost_parts import Watch, about, clock, cost_parser
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from parts.common import report, seconds
+from parts.cost_parts import Watch, about, clock, cost_parser
 
 from staticdropout.callbacks import bias_publisher
 from staticdropout.callbacks.bias_files import PendingFiles, history_csv

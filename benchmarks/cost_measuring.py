@@ -34,9 +34,9 @@ from typing import Any, Self
 import numpy as np
 import psutil
 import torch
-from common import in_turns, report, seconds, spread
-from cost_parts import CLASSES, about, batches, clock, cost_parser, trainer_for
 from numpy.typing import NDArray
+from parts.common import in_turns, report, seconds, spread
+from parts.cost_parts import CLASSES, about, batches, clock, cost_parser, trainer_for
 from torch import Tensor, nn
 
 from staticdropout.callbacks import VideoInputs

@@ -27,10 +27,10 @@ import time
 from typing import Any
 
 import torch
-from common import report, seconds, spread, wait
-from cost_parts import CLASSES, Noise, Watch, about, clock, cost_parser, trainer_for
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
+from parts.common import report, seconds, spread, wait
+from parts.cost_parts import CLASSES, Noise, Watch, about, clock, cost_parser, trainer_for
 from torch.utils.data import DataLoader
 
 from staticdropout.callbacks import StaticDropout, VideoInputs

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dashboard_browser import Browser, tensorboard
+from parts.dashboard_browser import Browser, tensorboard
 
 PAGES = ("custom_scalars", "timeseries", "images", "text")
 EMPTY = ("No dashboards are active", "No data found", "No text data was found", "No image data was found", "no data")

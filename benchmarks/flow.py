@@ -31,7 +31,7 @@ from typing import Any
 import cv2
 import torch
 import torchvision
-from common import RESULTS, environment, report
+from parts.common import RESULTS, environment, report
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F

@@ -17,7 +17,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from common import RESULTS
+from parts.common import RESULTS
 
 DOCS = Path(__file__).parent.parent / "docs"
 ABOUT = ("input", "device", "machine", "threads", "clock", "torch", "date")

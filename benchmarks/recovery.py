@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """How well Eq. 1 and Eq. 3 recover a known truth, and how often their 95 % intervals hold it.
 
-Layers with known population scores (``recovery_layers.py``) are measured on samples of clips with the package's own
-functions, a few hundred times each. For every quantity: its truth (for infinitely many clips of that distribution),
+Layers with known population scores (``parts/recovery_layers.py``) are measured on samples of clips with the package's
+own functions, a few hundred times each. For every quantity: its truth (for infinitely many clips of that distribution),
 mean estimate, bias, root mean square error, mean half-width of the 95 % interval, and coverage: how often the interval
 held the truth. For percentages of units also half-width and coverage of a plain jackknife, to compare.
 
 Studies: ``clips`` (clips x units, and units that err together), ``layer`` (kinds of layers and of answers), ``groups``
 (number of groups of clips), ``threshold`` (λ), ``videos`` (several clips of one video, grouped by clip or by video),
-``network`` (videos through a network whose units are known, with the real triplets; ``recovery_network.py``), ``pairs``
-(correlation within pairs of styles: an estimator that the package does not have). Writes ``recovery.csv`` and
+``network`` (videos through a network whose units are known, with the real triplets;
+``parts/recovery_network.py``), ``pairs`` (correlation within pairs of styles: an estimator that the package does not have). Writes ``recovery.csv`` and
 ``recovery_sides.csv`` (how often a score falls on the right side of λ, by its distance from λ); ``--figures`` draws
 them for ``docs/measure.md`` and fills that page's tables.
 
@@ -29,13 +29,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import RESULTS, environment, report
 from pages import fill_page
-from recovery_layers import layer
-from recovery_network import network_rows
-from recovery_page import draw_figures, tables
-from recovery_pairs import pair_rows
-from recovery_rows import Case, rounded, summary
+from parts.common import RESULTS, environment, report
+from parts.recovery_layers import layer
+from parts.recovery_network import network_rows
+from parts.recovery_page import draw_figures, tables
+from parts.recovery_pairs import pair_rows
+from parts.recovery_rows import Case, rounded, summary
 from torch import Tensor
 
 from staticdropout.metrics import ENCODINGS, encode_units, pair_moments

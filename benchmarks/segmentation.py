@@ -48,7 +48,7 @@ from unittest.mock import MagicMock, patch
 
 import torch
 import torchvision
-from common import RESULTS, environment, report
+from parts.common import RESULTS, environment, report
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What StaticDropout, its relatives and ShuffleConfusion do to a small network that could live on a shortcut.
 
-Moving shapes whose looks give the class away in most training clips and never in validation (``shapes_task.py``), a
-small 3-D ResNet (``shapes_network.py``), the arms of ``shapes_arms.py``, all trained alike from the same seeds. Two
-sets of seeds: on the first one the candidates are tried, and finalists chosen by a fixed rule (highest mean accuracy
+Moving shapes whose looks give the class away in most training clips and never in validation
+(``parts/shapes_task.py``), a small 3-D ResNet (``parts/shapes_network.py``), the arms of ``parts/shapes_arms.py``, all
+trained alike from the same seeds. Two sets of seeds: on the first one the candidates are tried, and finalists chosen by a fixed rule (highest mean accuracy
 on validation, two of each family); on the second, fresh one, baselines, finalists and their controls are compared.
 What is claimed rests on the second set alone.
 
@@ -29,13 +29,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import RESULTS, environment
 from pages import DOCS
+from parts.common import RESULTS, environment
+from parts.shapes_arms import ARMS, BASELINES, CANDIDATES, FAMILIES, REFERENCES, TWINS
+from parts.shapes_report import write_report
+from parts.shapes_task import Task
+from parts.shapes_training import Schedule, train_one
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from shapes_arms import ARMS, BASELINES, CANDIDATES, FAMILIES, REFERENCES, TWINS
-from shapes_report import write_report
-from shapes_task import Task
-from shapes_training import Schedule, train_one
 
 from staticdropout.files import write_whole
 

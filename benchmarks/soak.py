@@ -23,9 +23,9 @@ from typing import Any
 
 import psutil
 import torch
-from common import RESULTS, environment, report
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 from lightning.pytorch.loggers import TensorBoardLogger
+from parts.common import RESULTS, environment, report
 
 from staticdropout.callbacks import BiasMonitor, ShuffledValidation, StaticDropout
 from staticdropout.datamodules import MovingShapesDataModule

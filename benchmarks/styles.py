@@ -26,7 +26,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from common import RESULTS, environment, in_turns, report
+from parts.common import RESULTS, environment, in_turns, report
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms.v2.functional import center_crop, resize

@@ -48,10 +48,10 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from common import RESULTS, environment, in_turns, report, spread
+from parts.common import RESULTS, environment, in_turns, report, spread
+from parts.training_networks import CLASSES, NETWORKS, carried_over, ceiling, gmacs, official
 from torch import Tensor, nn
 from torch.nn import functional
-from training_networks import CLASSES, NETWORKS, carried_over, ceiling, gmacs, official
 
 from staticdropout.models import fuse_batchnorm, model_info
 from staticdropout.models.checkpoints import to_own_names
@@ -195,7 +195,7 @@ def main() -> None:
     except ImportError:
         parser.error("pytorchvideo is not installed; the end of the text above (--help) says how to get it")
     if options.processor_time:
-        patch("common.time.perf_counter", time.process_time).start()
+        patch("parts.common.time.perf_counter", time.process_time).start()
     peaks = {"float32": ceiling(options.device, torch.float32), "bfloat16": ceiling(options.device, torch.bfloat16)}
     layout = "pytorchvideo and plain NCTHW, others NTHWC"
     about = {"layout": layout, "repeats": options.repeats, "clock": "processor" if options.processor_time else "wall"}

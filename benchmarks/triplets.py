@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import RESULTS, environment, in_turns, report, spread
+from parts.common import RESULTS, environment, in_turns, report, spread
 from torch import Tensor, nn
 
 from staticdropout.models import create_model

@@ -9,9 +9,9 @@ from typing import Any
 
 import cost_static_dropout
 import pytest
-from cost_parts import Watch
 from cost_static_dropout import PARTS, by_turns, by_windows, compose
 from lightning.pytorch import LightningModule, Trainer
+from parts.cost_parts import Watch
 
 from staticdropout.callbacks import StaticDropout
 

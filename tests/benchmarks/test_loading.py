@@ -7,21 +7,18 @@ import sys
 from pathlib import Path
 
 import loading
-import loading_parts
-import loading_training
-import loading_videos
-import loading_ways
 import numpy as np
 import pytest
 import torch
-from loading_training import Step
+from parts import loading_parts, loading_training, loading_videos, loading_ways
+from parts.loading_training import Step
 from PIL import Image
 
 from staticdropout.datamodules import open_video, sample_clips, write_moving_shapes
 
 WRITE = """
 import sys; from pathlib import Path
-import loading_videos as videos
+from parts import loading_videos as videos
 videos.HEIGHT, videos.WIDTH, videos.MEAN, videos.SPREAD, videos.SHORTEST = 48, 85, 12, 0, 1
 videos.draw.__defaults__ = (48, 85)
 root = Path(sys.argv[1])
@@ -176,7 +173,7 @@ def test_batches_are_repeated_until_there_are_enough() -> None:
 
 def test_waiting_for_a_slow_loader_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     now = iter([0.0, 1.0, 1.5, 2.0, 2.1, 3.1])  # starts and ends of three batches
-    monkeypatch.setattr("loading_training.time.perf_counter", lambda: next(now))
+    monkeypatch.setattr("parts.loading_training.time.perf_counter", lambda: next(now))
     watch = loading_training.Watch("cpu")
     for number in range(3):
         watch.on_train_batch_start(None, None, None, number)  # type: ignore[arg-type]

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 from pages import DOCS, PLACE, filled
+from parts.recovery_layers import layer, style_pairs, weights_of
+from parts.recovery_page import condensed, tables
+from parts.recovery_pairs import within_pairs
+from parts.recovery_rows import Case, summary
 from recovery import by_distance, cases, measure
-from recovery_layers import layer, style_pairs, weights_of
-from recovery_page import condensed, tables
-from recovery_pairs import within_pairs
-from recovery_rows import Case, summary
 
 from staticdropout.metrics import pair_moments
 

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from parts.shapes_arms import ARMS, BASELINES, CANDIDATES, FAMILIES, TWINS, UNIFORM
+from parts.shapes_paired import holm, paired
+from parts.shapes_report import MEASURES, write_report
+from parts.shapes_task import Task, draw, load
+from parts.shapes_training import Schedule, calibration_error, train_one
 from scipy import stats
-from shapes_arms import ARMS, BASELINES, CANDIDATES, FAMILIES, TWINS, UNIFORM
-from shapes_paired import holm, paired
-from shapes_report import MEASURES, write_report
 from shapes_study import SELECTION_SEEDS, finalists, read_runs, run_file, spec_of
-from shapes_task import Task, draw, load
-from shapes_training import Schedule, calibration_error, train_one
 
 from staticdropout.files import write_whole
 

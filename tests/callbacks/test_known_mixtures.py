@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import LightningModule
-from recovery_network import Mixtures, measured, moving_squares, population_scores, triplets_of
+from parts.recovery_network import Mixtures, measured, moving_squares, population_scores, triplets_of
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from toys import make_trainer

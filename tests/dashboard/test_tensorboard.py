@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dashboard_browser import Browser, chromium, tensorboard
 from dashboard_screenshots import EMPTY, show
 from lightning.pytorch.loggers import TensorBoardLogger
 from numpy.typing import NDArray
+from parts.dashboard_browser import Browser, chromium, tensorboard
 from PIL import Image, ImageColor
 from toys import fit
 

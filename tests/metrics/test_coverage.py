@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from recovery_layers import Layer, layer, weights_of
+from parts.recovery_layers import Layer, layer, weights_of
 from torch import Tensor
 
 from staticdropout.metrics import pair_moments

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from loading_ways import BATCH, FRAMES, SHORT_SIDE, SIZE, data_module, epoch
+from parts.loading_ways import BATCH, FRAMES, SHORT_SIDE, SIZE, data_module, epoch
 
 from staticdropout.datamodules import TrainTransform, VideoCollate, open_video, sample_clips
 

@@ -10,8 +10,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from shapes_arms import ARMS, RATES, UNIFORM
-from shapes_paired import paired
+from parts.shapes_arms import ARMS, RATES, UNIFORM
+from parts.shapes_paired import paired
 
 Run = Mapping[str, Any]
 INK, LIGHT = "#262624", "#e6e6e2"

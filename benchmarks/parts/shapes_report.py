@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from pages import fill_page
-from shapes_arms import ARMS, RATES, TWINS
-from shapes_figures import draw_figures
-from shapes_paired import holm, paired
-from shapes_tables import tables
+from parts.shapes_arms import ARMS, RATES, TWINS
+from parts.shapes_figures import draw_figures
+from parts.shapes_paired import holm, paired
+from parts.shapes_tables import tables
 
 Run = Mapping[str, Any]
 
@@ -64,7 +64,7 @@ def primary(runs: Sequence[Run], chosen: Sequence[str]) -> list[dict[str, Any]]:
     rules = [f"static-{rate}" for rate in RATES]
     pairs = [(arm, TWINS[arm]) for arm in [*rules, *(arm for arm in chosen if arm in TWINS)]]
     pairs += [(arm, "none") for arm in [*rules, *(arm for arm in chosen if not arm.endswith("-twin"))]]
-    rows = []
+    rows: list[dict[str, Any]] = []
     for measure in PRIMARY:
         for arm, reference in dict.fromkeys(pairs):
             found = paired(runs, arm, reference, measure)

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from common import wait
 from lightning.pytorch import Callback, LightningModule, Trainer
+from parts.common import wait
 
 from staticdropout.datamodules import SSv2DataModule
 from staticdropout.lightning_modules import VideoClassifier

@@ -14,9 +14,9 @@ from typing import Any
 from unittest import mock
 
 import torch
-from common import RESULTS, environment, wait
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import Logger
+from parts.common import RESULTS, environment, wait
 from torch.utils.data import DataLoader, Dataset
 
 CLASSES = 4

@@ -7,7 +7,7 @@ import importlib
 import warnings
 
 import torch
-from common import seconds
+from parts.common import seconds
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode

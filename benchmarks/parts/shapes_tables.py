@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pages import table
-from shapes_arms import ARMS, RATES
-from shapes_paired import paired
+from parts.shapes_arms import ARMS, RATES
+from parts.shapes_paired import paired
 
 Run = Mapping[str, Any]
 COLUMNS = {

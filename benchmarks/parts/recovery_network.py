@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from recovery_rows import Case, summary
+from parts.recovery_rows import Case, summary
 from torch import Tensor, nn
 
 from staticdropout.metrics import ENCODINGS, StaticDynamicBias, encode_units, layer_shares

@@ -4,7 +4,7 @@
 The two styles of a clip always differ, so a unit that tells styles apart has a negative dynamic score (and a positive
 static one). Correlating within each ordered pair of styles, with moments kept for each of the twelve pairs and summed
 about the means of their own pair, leaves the style's own effect out of both scores: a unit of weights s, d, j, y, e
-(``recovery_layers.py``) then has static score (s + j) / (1 - y) and dynamic score (d + j) / (1 - y).
+(``parts/recovery_layers.py``) then has static score (s + j) / (1 - y) and dynamic score (d + j) / (1 - y).
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from recovery_layers import DYNAMIC, JOINT, STATIC, STYLE, layer, style_pairs
-from recovery_rows import Case, summary
+from parts.recovery_layers import DYNAMIC, JOINT, STATIC, STYLE, layer, style_pairs
+from parts.recovery_rows import Case, summary
 from torch import Tensor
 
 from staticdropout.metrics import correlation, encode_units, layer_shares, merge_moments, pair_moments

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import wait
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 from lightning.pytorch.loggers.logger import DummyLogger
-from shapes_arms import Arm
-from shapes_network import STAGES, ShapesNet
-from shapes_task import Shapes, Task, load
+from parts.common import wait
+from parts.shapes_arms import Arm
+from parts.shapes_network import STAGES, ShapesNet
+from parts.shapes_task import Shapes, Task, load
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
