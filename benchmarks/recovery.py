@@ -6,12 +6,12 @@ own functions, a few hundred times each. For every quantity: its truth (for infi
 mean estimate, bias, root mean square error, mean half-width of the 95 % interval, and coverage: how often the interval
 held the truth. For percentages of units also half-width and coverage of a plain jackknife, to compare.
 
-Studies: ``clips`` (clips x units, and units that err together), ``layer`` (kinds of layers and of answers), ``groups``
-(number of groups of clips), ``threshold`` (λ), ``videos`` (several clips of one video, grouped by clip or by video),
-``network`` (videos through a network whose units are known, with the real triplets;
-``parts/recovery_network.py``), ``pairs`` (correlation within pairs of styles: an estimator that the package does not have). Writes ``recovery.csv`` and
-``recovery_sides.csv`` (how often a score falls on the right side of λ, by its distance from λ); ``--figures`` draws
-them for ``docs/measure.md`` and fills that page's tables.
+Studies: ``clips`` (clips x units, and units that err together), ``layer`` (kinds of layers and of answers),
+``groups`` (number of groups of clips), ``threshold`` (λ), ``videos`` (several clips of one video, grouped by clip or
+by video), ``network`` (videos through a network whose units are known, with the real triplets;
+``parts/recovery_network.py``), ``pairs`` (correlation within pairs of styles: an estimator that the package does not
+have). Writes ``recovery.csv`` and ``recovery_sides.csv`` (how often a score falls on the right side of λ, by its
+distance from λ); ``--figures`` draws them for ``docs/measure.md`` and fills that page's tables.
 
     python benchmarks/recovery.py [--repetitions 300] [--workers 2] [--studies clips groups ...] [--figures]
 """

@@ -2,10 +2,10 @@
 """What StaticDropout, its relatives and ShuffleConfusion do to a small network that could live on a shortcut.
 
 Moving shapes whose looks give the class away in most training clips and never in validation
-(``parts/shapes_task.py``), a small 3-D ResNet (``parts/shapes_network.py``), the arms of ``parts/shapes_arms.py``, all
-trained alike from the same seeds. Two sets of seeds: on the first one the candidates are tried, and finalists chosen by a fixed rule (highest mean accuracy
-on validation, two of each family); on the second, fresh one, baselines, finalists and their controls are compared.
-What is claimed rests on the second set alone.
+(``parts/shapes_task.py``), a small 3-D ResNet (``parts/shapes_network.py``), the arms of ``parts/shapes_arms.py``,
+all trained alike from the same seeds. Two sets of seeds: on the first one the candidates are tried, and finalists
+chosen by a fixed rule (highest mean accuracy on validation, two of each family); on the second, fresh one, baselines,
+finalists and their controls are compared. What is claimed rests on the second set alone.
 
 Every run is one file below ``--folder``; the command goes on where it was stopped. It takes about two hours on two
 cores.

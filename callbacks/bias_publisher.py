@@ -75,9 +75,6 @@ class BiasPublisher:
         """
         record = history[-1]
         self._unprinted = record
-        if not self._laid_out:
-            lay_out_dashboard(loggers, pages, static_dropout)
-            self._laid_out = True
         drawn: dict[str, NDArray[np.uint8]] = {}
         if self.figures:
             figures = draw_report(history, record, biases, picture, self.settings)
@@ -85,6 +82,9 @@ class BiasPublisher:
                 drawn[name] = rendered(figure)
                 figure.clear()  # its cycles of references would keep megabytes until the next garbage collection
         try:
+            if not self._laid_out:
+                lay_out_dashboard(loggers, pages, static_dropout)
+                self._laid_out = True
             if not self._explained:
                 for title, text in about(record, self.settings, self.name).items():
                     log_text(loggers, f"{self.name}/{title}", text, record["step"])

@@ -77,6 +77,7 @@ def log_factors(loggers: Iterable[Logger], measurement: Measurement, step: int, 
                     writers[factor].add_scalar(tag, value, step)
                 writers[factor].flush()
         except OSError:
+            _close(writers)
             writers.clear()
             raise
 
@@ -106,6 +107,9 @@ def lay_out_dashboard(
         loggers: of the Trainer.
         pages: the layers of every monitor by its name.
         static_dropout: whether StaticDropout is at work, which has charts of its own.
+
+    Raises:
+        OSError: if it cannot be written.
     """
     layout: dict[str, dict[str, list[Any]]] = {}
     for name, layers in pages.items():
@@ -121,8 +125,9 @@ def lay_out_dashboard(
         layout["StaticDropout: is the rule at work? (by optimizer step)"] = _charts(
             {
                 "largest / smallest probability to be dropped (1: plain dropout)": _line("inclusion_ratio"),
+                "most / least static tenth of the channels: how often dropped": _line("dropped_ratio"),
                 "mean score of dropped channels minus that of all": _line("dropped_score_excess"),
-                "static scores of the channels: median, 10 % and 90 %": [
+                "scores of the channels: median, 10 % and 90 %": [
                     f"static_dropout/score_p{percent}" for percent in (50, 10, 90)
                 ],
                 "share of channels dropped": _line("dropped_share"),
@@ -130,7 +135,8 @@ def lay_out_dashboard(
         )
     for logger in loggers:
         if isinstance(logger, TensorBoardLogger):
-            logger.experiment.add_custom_scalars(layout)
+            with outliving_failure(logger):
+                logger.experiment.add_custom_scalars(layout)
 
 
 def _charts(charts: Mapping[str, list[str]]) -> dict[str, list[Any]]:

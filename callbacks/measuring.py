@@ -15,6 +15,8 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from rich.console import Console
 from torch.nn.modules.batchnorm import _NormBase
 
+from ..models.shuffle_confusion import still_statistics
+
 __all__ = (
     "float64_device",
     "refuse_sharded",
@@ -49,18 +51,15 @@ def traceless(trainer: Trainer, module: LightningModule, batch_statistics: bool 
         batch_statistics: normalise by the statistics of the batch, as in training, instead of the running ones,
             which are not touched.
     """
-    norms = [part for part in module.modules() if isinstance(part, _NormBase)] if batch_statistics else []
-    tracking = [(norm, norm.track_running_stats) for norm in norms]
     with still(module), trainer.precision_plugin.forward_context():
-        try:
-            for norm in norms:
-                norm.train()
-                # Not updated and put back later: a checkpoint that another thread or a signal writes now is right too.
-                norm.track_running_stats = False
+        if not batch_statistics:
             yield
-        finally:
-            for norm, tracked in tracking:
-                norm.track_running_stats = tracked
+            return
+        for part in module.modules():
+            if isinstance(part, _NormBase):
+                part.train()
+        with still_statistics(module):
+            yield
 
 
 def refuse_sharded(trainer: Trainer, callback: str) -> None:

@@ -220,6 +220,12 @@ class StaticDropout(Callback):
         self._restored = state_dict if self._stage == "fit" and state_dict.get("dropout") else None
 
     def _apply_state(self, state: dict[str, Any], trainer: Trainer, pl_module: LightningModule) -> None:
+        scored = "static_minus_dynamic" if "dynamic_moments" in state["dropout"] else "static"
+        if scored != self._options["score"]:
+            raise OptionError(
+                f"The checkpoint was written with StaticDropout(score={scored!r}), but score is "
+                f"{self._options['score']!r}. Resume with score={scored!r}, or begin a new training from its weights."
+            )
         self.seed, self._last_probe, self._num_probes = state["seed"], state["last_probe"], state["num_probes"]
         self._build(state["num_channels"], trainer, pl_module).load_state_dict(state["dropout"])
         self._restored = None

@@ -171,8 +171,8 @@ def encoding_interval(scores: Tensor, threshold: float) -> Tensor:
     level = math.atanh(threshold)
     deviation = math.sqrt((groups - 1) / groups) * (z[1:] - z[1:].mean(0))
     unbiased = z[0] - jackknife_bias(z[0], z[1:])
-    generator = torch.Generator().manual_seed(0)
-    normal = torch.randn(DRAWS, groups + groups - 1, generator=generator, dtype=torch.float64)
+    generator = torch.Generator("cpu").manual_seed(0)
+    normal = torch.randn(DRAWS, groups + groups - 1, generator=generator, dtype=torch.float64, device="cpu")
     spread = normal[:, groups:].square().mean(1, keepdim=True).sqrt()
     weights = (normal[:, :groups] / spread).to(z.device)
     rows = max(1, 2**21 // channels)  # draws at a time: 32 MB
@@ -187,10 +187,10 @@ def encoding_interval(scores: Tensor, threshold: float) -> Tensor:
     shift = (mean - corrected).abs()
     half = (redrawn - mean).abs().quantile(0.95, dim=0) + BIAS_FACTOR * shift + (reported - corrected).abs()
     half = half.round(decimals=9)  # a mean of equal numbers is not quite that number
-    if float(shift.max()) <= CROWDED:
-        return half
-    reach = jackknife_interval(z[1:])
-    return torch.maximum(half, _worst_case(z[0] - reach > level, z[0] + reach > level, reported))
+    if float(shift.max()) > CROWDED:
+        reach = jackknife_interval(z[1:])
+        half = torch.maximum(half, _worst_case(z[0] - reach > level, z[0] + reach > level, reported))
+    return torch.minimum(half, torch.maximum(reported, 100 - reported))  # no percentage leaves 0 to 100
 
 
 def _worst_case(surely: Tensor, perhaps: Tensor, percentages: Tensor) -> Tensor:

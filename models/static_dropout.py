@@ -284,7 +284,7 @@ class StaticDropoutLayer(nn.Module):
             "score_p90": quantiles[2],
             "inclusion_ratio": float(self._inclusion.max() / smallest) if self.count else 1.0,
             "dropped_share": float(self.drop_counts.sum() / (self.drop_rows.clamp(min=1) * self.num_channels)),
-            "dropped_ratio": float(highest / lowest.clamp(min=1)) if int(highest) else 1.0,
+            "dropped_ratio": float(highest / lowest.clamp(min=1)) if int(highest + lowest) else 1.0,
             "dropped_score_excess": float(excess) if int(self.drop_rows) else 0.0,
             "undefined": float(self.undefined.sum()),
             "not_finite": float(self.not_finite),

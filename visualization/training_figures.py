@@ -36,9 +36,13 @@ def reference_text() -> str:
 def _known(
     steps: Sequence[int], measurements: Sequence[Measurement], layer: str
 ) -> tuple[list[int], list[Mapping[str, float]]]:
-    """Steps and numbers of the measurements that have the layer."""
-    known = [(step, m[layer]) for step, m in zip(steps, measurements, strict=True) if layer in m]
-    return [step for step, _ in known], [numbers for _, numbers in known]
+    """Steps and numbers of the measurements that have the layer, in the order of steps, the last one of each step.
+
+    A checkpoint that is validated after a training adds a measurement at its own, earlier step.
+    """
+    known = {step: m[layer] for step, m in zip(steps, measurements, strict=True) if layer in m}
+    ordered = sorted(known)
+    return ordered, [known[step] for step in ordered]
 
 
 def _entitle(axes: Sequence[Axes], layers: Sequence[str]) -> None:

@@ -317,12 +317,15 @@ def test_a_full_disk_costs_one_warning_and_no_file(tmp_path: Path, monkeypatch: 
             assert (tmp_path / "full" / name).read_bytes() == (tmp_path / "with_space" / name).read_bytes()
 
 
-def test_a_logger_that_cannot_take_figures_costs_one_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("what", ["add_image", "add_custom_scalars"])
+def test_a_logger_that_cannot_take_figures_costs_one_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
     def broken(*args: Any, **options: Any) -> None:
         raise OSError(28, "No space left on device")
 
     logger = TensorBoardLogger(tmp_path)
-    monkeypatch.setattr(type(logger.experiment), "add_image", broken)
+    monkeypatch.setattr(type(logger.experiment), what, broken)
     with pytest.warns(UserWarning, match="handed to the loggers.*No space left"):
         fit(tmp_path, [monitor()], logger=logger)
     assert (Path(logger.log_dir) / "bias" / "curves.png").is_file()

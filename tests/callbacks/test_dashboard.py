@@ -112,7 +112,7 @@ def test_every_chart_of_the_layout_finds_its_tags_in_the_logs(tmp_path: Path) ->
     assert not runs["static"] & runs[""]  # a chart of both factors shows both, and nothing else
     assert runs["static"] == runs["dynamic"]
     charts = [(title, chart) for title, charts in layout_of(tmp_path).items() for chart in charts]
-    assert len(charts) == 2 + 2 + 4
+    assert len(charts) == 2 + 2 + 5
     for title, chart in charts:
         (series,) = chart.margin.series
         assert {series.value, series.lower, series.upper} <= runs["" if "StaticDropout" in title else "static"], title

@@ -15,12 +15,12 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from toys import Clips, ResumableLoader, ToyClassifier, count_hooks, fit, loader_of, loaders, make_trainer, same_weights
 
 from staticdropout.callbacks import BiasMonitor, ShuffledValidation, StaticDropout
-from staticdropout.errors import BatchError, LayerNotFoundError
+from staticdropout.errors import BatchError, LayerNotFoundError, OptionError
 from staticdropout.perturbations import VideoTriplets
 
 Saved = dict[str, Any]
@@ -139,11 +139,14 @@ class States(Callback):
         ]
 
 
+@pytest.mark.parametrize("norm", [nn.BatchNorm3d, nn.InstanceNorm3d])
 @pytest.mark.parametrize("mode", ["eval", "train"])
-def test_a_probe_leaves_running_statistics_and_random_states_alone(tmp_path: Path, mode: Any) -> None:
+def test_a_probe_leaves_running_statistics_and_random_states_alone(tmp_path: Path, mode: Any, norm: Any) -> None:
     callback = StaticDropout(rate=0.5, every_n_steps=2, probe_mode=mode)
     states = States(callback)
-    fit(tmp_path, [callback, states])
+    module = ToyClassifier()
+    module.backbone.layer1[1] = norm(8, track_running_stats=True)
+    fit(tmp_path, [callback, states], module)
     assert states.compared == 6
 
 
@@ -258,6 +261,16 @@ def test_the_state_is_tensors_and_plain_values_and_loads_without_running_code(tm
     assert state["num_channels"] == 16
     assert all(isinstance(leaf, Tensor | int) for leaf in _flat(state))
     assert set(content["state_dict"]) == set(ToyClassifier().state_dict())
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("scores", [("static", "static_minus_dynamic"), ("static_minus_dynamic", "static")])
+def test_a_checkpoint_of_another_score_is_refused_with_the_next_step(tmp_path: Path, scores: tuple[Any, Any]) -> None:
+    before, after = scores
+    first = [StaticDropout(rate=0.5, score=before), save_at(6, tmp_path)]
+    fit(tmp_path, first, enable_checkpointing=True, max_epochs=1)
+    with pytest.raises(OptionError, match=f"Resume with score='{before}'"):
+        fit(tmp_path, [StaticDropout(rate=0.5, score=after)], ckpt_path=tmp_path / "step=6.ckpt")
 
 
 def test_a_checkpoint_without_the_callback_can_be_continued_with_it(tmp_path: Path) -> None:

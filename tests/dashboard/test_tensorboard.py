@@ -115,7 +115,7 @@ def test_static_dropout_has_charts_of_its_own(browser: Browser, address: str, tm
     seen = show(browser, address, "custom_scalars", [SHARES, *titles, "Matches (1)"])
     taken(browser, tmp_path, "custom_scalars_static_dropout")
     browser.resize(1400, 1500)
-    assert seen["text"].count("Matches (1)") == 4
+    assert seen["text"].count("Matches (1)") == 5
 
 
 @pytest.mark.parametrize("theme", THEMES)

@@ -10,6 +10,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from staticdropout.metrics import StaticDynamicBias
 from staticdropout.metrics.bias import layer_bias, unit_scores
 from staticdropout.metrics.correlation import correlation, pair_moments
 from staticdropout.metrics.intervals import (
@@ -170,3 +171,13 @@ def test_a_very_wide_layer_is_redrawn_in_parts() -> None:
     scores = torch.rand(4, 2, 5000, generator=torch.Generator().manual_seed(0)).double()
     repeated = encoding_interval(scores.repeat(1, 1, 2), 0.5)  # twice the units, the same percentages
     torch.testing.assert_close(repeated, encoding_interval(scores, 0.5))
+
+
+@pytest.mark.parametrize("clips", [4, 6, 12, 40])
+def test_no_interval_is_wider_than_what_a_percentage_can_be(clips: int) -> None:
+    for seed in range(5):
+        anchor, same, other = torch.randn(3, clips, 3, generator=torch.Generator().manual_seed(seed))
+        metric = StaticDynamicBias(3, num_groups=2)
+        metric.update(anchor, anchor + same, anchor + other)
+        bias = metric.compute()
+        assert (bias.units_interval <= torch.maximum(bias.units, 100 - bias.units)).all()

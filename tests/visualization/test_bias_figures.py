@@ -66,6 +66,19 @@ def test_curves_skip_measurements_that_lack_a_layer_and_bear_unknown_intervals()
     assert len(figure.axes[1].lines[0].get_xdata()) == 1  # type: ignore[arg-type]
 
 
+def test_a_checkpoint_measured_again_takes_its_place_among_the_steps() -> None:
+    again = measurement(["model.res4"], static=20.0)
+    history, steps = (
+        [*[measurement(["model.res4"], static=static) for static in (44.0, 40.0, 30.0)], again],
+        [0, 6, 12, 6],
+    )
+    (line, *_) = bias_curves(steps, history).axes[0].lines
+    np.testing.assert_array_equal(line.get_xdata(), [0, 6, 12])
+    np.testing.assert_array_equal(line.get_ydata(), [44, 20, 30])
+    stack = encoding_curves(steps, history).axes[0].collections[0].get_paths()[0].vertices
+    assert set(np.asarray(stack)[:, 0]) == {0, 6, 12}
+
+
 def test_the_dotted_lines_are_the_shares_of_eq_1() -> None:
     import torch
 
