@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import os
+import weakref
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import Any, get_args
@@ -54,6 +55,8 @@ class ShuffleConfusion(Callback):
       callback.
     - **With StaticDropout** in the same Trainer the extra pass is thinned as well, with masks of its own; the order
       of the two does not matter. In the epochs of :class:`~staticdropout.callbacks.DropoutFreeFinetune` it goes on.
+    - **Activation checkpointing** runs layers again in the backward pass, when shuffled clips can no longer be told
+      from others: normalisations in training mode must not be under it, unless ``batch_norm="update"``.
     - **Batches and outputs** are read as by the other callbacks, see ``inputs``. The pass comes after the module's own
       and is skipped where ``training_step`` returns None.
 
@@ -80,6 +83,7 @@ class ShuffleConfusion(Callback):
         ValueError: for an option out of range.
         MisconfigurationException: in ``setup``, for manual optimization and strategies that split the model.
         BatchError: during training, if there is no video in the batch or no logits in the output.
+        OptionError: during training, if a normalisation in training mode is under activation checkpointing.
 
     Example:
         >>> from lightning.pytorch import Trainer
@@ -121,6 +125,11 @@ class ShuffleConfusion(Callback):
         self._stand_in: StandIn | None = None
         self._reference: ReferenceStatistics | None = None
         self._check = CallCheck(self.inputs, "ShuffleConfusion")
+        self._brought_by: weakref.ref[LightningModule] | None = None  # the module that it acts for alone
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the module that brought it along: a copy is the user's."""
+        return vars(self) | {"_brought_by": None}
 
     def should_confuse(self, step: int) -> bool:
         """Whether the batches of optimizer step ``step`` carry the term; override for another schedule."""
@@ -129,6 +138,11 @@ class ShuffleConfusion(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse what cannot work before anything is spent."""
         self._stage, self._restored = stage, False
+        if self._brought_by is not None and self._brought_by() is not pl_module:
+            # Left in the Trainer by another module, which asked for it when it was trained: this one did not.
+            others = [callback for callback in trainer.callbacks if callback is not self]  # type: ignore[attr-defined]
+            trainer.callbacks = others  # type: ignore[attr-defined] # a new list: hooks go through the old one
+            return
         if stage != "fit":
             return
         refuse_sharded(trainer, "ShuffleConfusion")

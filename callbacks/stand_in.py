@@ -17,7 +17,8 @@ NAME = "training_step"
 class StandIn:
     """Is called in place of a module's own ``training_step``, which it hands to a function.
 
-    Copies of the module, by ``deepcopy`` or pickle, have their own ``training_step`` alone.
+    Copies of the module, by ``deepcopy`` or pickle, have their own ``training_step`` alone. Several can stand in for
+    one module: the last one is called first, and they may be removed in any order.
 
     Args:
         module: whose ``training_step`` it stands in for, until :meth:`remove`.
@@ -38,11 +39,14 @@ class StandIn:
     """
 
     def __init__(self, module: LightningModule, run: Callable[..., Any]) -> None:
+        step: Callable[..., Any] = module.training_step
+        functools.update_wrapper(self, step)  # first: it copies attributes, those of another StandIn too
+        # Lightning looks at the arguments, and through one wrapper only.
+        self.__wrapped__ = getattr(step, "__wrapped__", step)
         self._module: LightningModule | None = module
         self._run = run
-        self._step: Callable[..., Any] = module.training_step
+        self._step = step
         self._own = vars(module).get(NAME)  # one of the instance: torch.compile's, or the user's
-        functools.update_wrapper(self, self._step)  # Lightning looks at its arguments
         module.training_step = self  # type: ignore[method-assign]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

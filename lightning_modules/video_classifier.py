@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -57,7 +58,8 @@ class VideoClassifier(RecipeModule):
         mean: subtracted from pixels in [0, 1]; 0.45 in the official models.
         std: divides them then; 0.225 in the official models.
         shuffle_confusion: weight of a confusion loss on clips with shuffled frames, 0 for none; brings a
-            :class:`~staticdropout.callbacks.ShuffleConfusion` along, which the Trainer can be given instead.
+            :class:`~staticdropout.callbacks.ShuffleConfusion` along, which the Trainer can be given instead. It acts
+            for this module alone, also in a Trainer that goes on with another one.
         shuffle_confusion_every: optimizer steps from one with that loss to the next.
         channels_last: lay out weights and clips with their channels last (``torch.channels_last_3d``), for GPUs and for
             models that are not of this package; the 3-D networks of this package do so by themselves on a CPU.
@@ -65,8 +67,8 @@ class VideoClassifier(RecipeModule):
     Raises:
         UnknownNameError: if no model has this name.
         CheckpointError: if the checkpoint cannot be read or belongs to another model.
-        OptionError: for options that do not go together; at the start of a training also for another ShuffleConfusion
-            in the Trainer.
+        OptionError: for options out of range or that do not go together; at the start of a training also for another
+            ShuffleConfusion in the Trainer.
         AnnotationError: during training, if a label is not below ``num_classes``.
 
     Example:
@@ -95,6 +97,7 @@ class VideoClassifier(RecipeModule):
         channels_last: bool = False,
     ) -> None:
         super().__init__(optimizer, lr_scheduler, norm_weight_decay)
+        ShuffleConfusion(shuffle_confusion, shuffle_confusion_every)  # refuses now what is out of range
         # what a checkpoint needs to be loaded again without the files that this module was made from
         unsaved = ["checkpoint", "inflate", "inflate_weights", "optimizer", "lr_scheduler"]
         self.save_hyperparameters(ignore=unsaved if isinstance(model, str) else [*unsaved, "model"])
@@ -152,12 +155,19 @@ class VideoClassifier(RecipeModule):
         return [*super().configure_callbacks(), SkippedVideos(), *self._confusion()]
 
     def _confusion(self) -> list[Callback]:
-        """The ShuffleConfusion that was asked for, unless the Trainer has it already (from an earlier training)."""
-        if not self.shuffle_confusion:
+        """The ShuffleConfusion that was asked for, unless the Trainer has it already: from the user, or of ours."""
+        callbacks: list[Callback] = self._trainer.callbacks if self._trainer else []  # type: ignore[attr-defined]
+        there = [callback for callback in callbacks if isinstance(callback, ShuffleConfusion)]
+        brought = [callback for callback in there if callback._brought_by is not None]
+        ours = [one for one in brought if one._brought_by == weakref.ref(self) and self.shuffle_confusion]
+        if self._trainer and len(ours) < len(brought):  # those of other modules do not go on
+            kept = [callback for callback in callbacks if callback not in brought or callback in ours]
+            self._trainer.callbacks = kept  # type: ignore[attr-defined]
+        if ours or not self.shuffle_confusion:
             return []
         wanted = ShuffleConfusion(self.shuffle_confusion, self.shuffle_confusion_every)
-        callbacks: list[Callback] = self._trainer.callbacks if self._trainer else []  # type: ignore[attr-defined]
-        given = [callback for callback in callbacks if isinstance(callback, ShuffleConfusion)]
+        wanted._brought_by = weakref.ref(self)
+        given = [callback for callback in there if callback not in brought]
         for callback in given:
             if (callback.weight, callback.every_n_steps) != (wanted.weight, wanted.every_n_steps):
                 raise OptionError(

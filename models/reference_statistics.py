@@ -19,18 +19,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from .shuffle_confusion import refuse_recomputed
+
 __all__ = ("ReferenceStatistics",)
 
 
 class ReferenceStatistics:
     """Notes the batch statistics of one forward pass, and normalises another by them.
 
-    Only batch normalisations in training mode take part. Where a layer was called several times, its last call counts.
-    Statistics are those of this process, also for ``SyncBatchNorm``. Running statistics are not touched. Not for layers
-    inside a block under activation checkpointing, which runs twice.
+    Only batch normalisations in training mode take part, and of those the ones whose weight and bias are their own
+    parameters: one that is parametrized or pruned goes on normalising by its own batch. Where a layer was called
+    several times, its last call counts. Statistics are those of this process, also for ``SyncBatchNorm``. Running
+    statistics are not touched.
 
     Args:
         model: its ``BatchNorm`` layers get a hook, until :meth:`remove`.
+
+    Raises:
+        OptionError: in either pass, if such a layer is under activation checkpointing, which would run it again.
 
     Example:
         >>> norm, usual = nn.BatchNorm1d(2, affine=False), torch.tensor([[1.0, 0.0], [3.0, 4.0]])
@@ -46,9 +52,10 @@ class ReferenceStatistics:
 
     def __init__(self, model: nn.Module) -> None:
         self._noting = False
+        self._applied: set[_BatchNorm] = set()  # in the pass that runs now
         self._statistics: dict[_BatchNorm, tuple[Tensor, Tensor]] = {}
         norms = [part for part in model.modules() if isinstance(part, _BatchNorm)]
-        self._handles = [norm.register_forward_pre_hook(_Hook(self)) for norm in norms]
+        self._handles = [norm.register_forward_pre_hook(_Hook(self), with_kwargs=True) for norm in norms]
 
     @contextmanager
     def noted(self) -> Iterator[None]:
@@ -62,11 +69,18 @@ class ReferenceStatistics:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Passes inside are normalised by what was noted, which is forgotten then."""
+        """Passes inside are normalised by what was noted, which is forgotten then.
+
+        Meanwhile the layers hold scaled weights and other running statistics, in place of their own: a ``state_dict``
+        that another thread or a signal handler takes inside is not one of the model.
+        """
         statistics, self._statistics = self._statistics, {}
         kept = []
         try:
             for norm, (mean, variance) in statistics.items():
+                if not {"weight", "bias"} <= norm._parameters.keys():
+                    continue  # computed on access, by a parametrization: not ours to replace
+                self._applied.add(norm)
                 kept.append((norm, norm.training, norm.eps, dict(norm._parameters), dict(norm._buffers)))
                 scale = torch.rsqrt(variance + norm.eps)
                 weight = scale if norm.weight is None else norm.weight * scale
@@ -78,6 +92,7 @@ class ReferenceStatistics:
                 norm._buffers |= {"running_mean": torch.zeros_like(mean), "running_var": torch.ones_like(mean)}
             yield
         finally:
+            self._applied = set()
             for norm, training, eps, parameters, buffers in kept:
                 norm.training, norm.eps = training, eps
                 norm._parameters.update(parameters)
@@ -95,6 +110,8 @@ class ReferenceStatistics:
 
     def note(self, norm: _BatchNorm, x: Tensor) -> None:
         """Note the statistics of what a layer is given."""
+        if not torch.compiler.is_compiling() and (norm in self._applied or (self._noting and norm.training)):
+            refuse_recomputed(norm)
         if self._noting and norm.training:
             self._statistics[norm] = _Moments.apply(x)
 
@@ -114,6 +131,8 @@ class _Moments(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         x, mean = ctx.saved_tensors
+        if torch.is_grad_enabled() and not torch.compiler.is_compiling():  # a second derivative is through the mean too
+            mean = x.to(mean.dtype).mean([0, *range(2, x.ndim)], keepdim=True)
         count = x.numel() // x.shape[1]
         of_mean, of_variance = (gradient.view_as(mean) / count for gradient in gradients)
         slope = 2 * of_variance
@@ -126,9 +145,9 @@ class _Hook:
     def __init__(self, owner: ReferenceStatistics | None = None) -> None:
         self.owner = owner
 
-    def __call__(self, norm: _BatchNorm, args: tuple[Tensor, ...]) -> None:
+    def __call__(self, norm: _BatchNorm, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> None:
         if self.owner is not None:
-            self.owner.note(norm, args[0])
+            self.owner.note(norm, next(iter([*args, *kwargs.values()])))
 
     def __reduce__(self) -> tuple[type[_Hook], tuple[()]]:
         return type(self), ()

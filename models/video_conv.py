@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.nn import functional
 
 __all__ = ("VideoConv3d",)
@@ -24,8 +25,8 @@ class VideoConv3d(nn.Conv3d):
     slower than oneDNN's convolution) unless they are dilated. Along an axis where the kernel has size 1 dilation
     changes nothing, so there these are declared dilated.
 
-    On other devices and in other precisions than float32 and bfloat16, and with groups, a dilation or another padding
-    mode than zeros, it is ``nn.Conv3d``.
+    On other devices, in other precisions than float32 and bfloat16, with groups, a dilation or another padding mode
+    than zeros, and inside the transforms of ``torch.func``, it is ``nn.Conv3d``.
 
     Example:
         >>> import torch
@@ -43,12 +44,15 @@ class VideoConv3d(nn.Conv3d):
         dilate = not torch.compiler.is_compiling() and torch.get_num_threads() == 1
         dilation = [2 if dilate and size == 1 else 1 for size in self.kernel_size]
         padding, stride = [int(size) for size in self.padding], list(self.stride)
+        # With one frame flattened on the way, so that the gradient gets the strides of a contiguous weight, as
+        # DistributedDataParallel wants it: those of axes of size 1 would be others.
+        weight = self.weight
+        shape, weight = weight.shape, weight.flatten(1) if self.kernel_size[0] == 1 else weight
         if self.kernel_size[0] > 1 or stride[0] > 1 or padding[0]:
-            maps = functional.conv3d(x, self.weight, self.bias, stride, padding, dilation)
+            maps = functional.conv3d(x, weight.view(shape), self.bias, stride, padding, dilation)
             return maps.contiguous(memory_format=torch.channels_last_3d)  # PyTorch's own kernels give the usual layout
         images = x.transpose(1, 2).flatten(0, 1)
-        # flattened on the way, so that the gradient gets the strides of the weight, as DistributedDataParallel wants it
-        kernel = self.weight.flatten(1).view(*self.weight.shape[:2], *self.kernel_size[1:])
+        kernel = weight.view(*shape[:2], *shape[3:])
         maps = functional.conv2d(images, kernel, self.bias, stride[1:], padding[1:], dilation[1:])
         # Through (B, T, H, W, C), so that axes of size 1 get the strides of the layout, too. With others, which mean
         # the same memory, nn.BatchNorm3d can give a wrong gradient (PyTorch 2.15), as it can for maps of one pixel in
@@ -58,7 +62,10 @@ class VideoConv3d(nn.Conv3d):
 
     def _suits(self, x: Tensor) -> bool:
         """Whether oneDNN computes this convolution of this input."""
-        if x.device.type != "cpu" or x.ndim != 5 or x.dtype not in DTYPES:
+        if x.device.type != "cpu" or x.ndim != 5 or x.dtype not in DTYPES or x.layout != torch.strided:
+            return False
+        # torch.func.vmap knows no layouts
+        if not torch.compiler.is_compiling() and any(map(is_functorch_wrapped_tensor, (x, *self.parameters()))):
             return False
         plain = self.groups == 1 and self.dilation == (1, 1, 1) and self.padding_mode == "zeros"
         return plain and not isinstance(self.padding, str)

@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import pickle
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,10 +14,11 @@ from typing import Any
 import pytest
 import timm
 import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
 from timm.scheduler.cosine_lr import CosineLRScheduler
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from toys import Clips, loader_of, make_trainer
+from toys import Clips, ToyClassifier, loader_of, make_trainer
 
 from staticdropout.callbacks import ShuffleConfusion
 from staticdropout.errors import AnnotationError, BatchError, CheckpointMismatchError, OptionError, UnknownNameError
@@ -229,7 +233,9 @@ def test_the_confusion_of_shuffled_clips_is_an_option() -> None:
     assert confusions(tiny(shuffle_confusion=0.5, shuffle_confusion_every=1)) == [(0.5, 1)]
     assert tiny(shuffle_confusion=0.5).hparams["shuffle_confusion"] == 0.5
     with pytest.raises(OptionError, match="every_n_steps=0"):
-        tiny(shuffle_confusion=0.5, shuffle_confusion_every=0).configure_callbacks()
+        tiny(shuffle_confusion=0.5, shuffle_confusion_every=0)
+    with pytest.raises(OptionError, match="weight=-1"):
+        tiny(shuffle_confusion=-1)
 
 
 def test_the_option_trains_as_the_callback_does(tmp_path: Path) -> None:
@@ -257,6 +263,56 @@ def test_two_trainings_of_one_trainer_have_one_confusion(tmp_path: Path) -> None
         trainer.fit_loop.max_epochs = epochs
         trainer.fit(module, DataLoader(Clips(8, 4, 32), 4))
         assert sum(isinstance(callback, ShuffleConfusion) for callback in trainer.callbacks) == 1  # type: ignore[attr-defined]
+
+
+def fit_once_more(trainer: Trainer, module: LightningModule) -> list[ShuffleConfusion]:
+    """One epoch more; the confusions that the Trainer has then."""
+    trainer.fit_loop.max_epochs = trainer.current_epoch + 1
+    trainer.fit(module, DataLoader(Clips(8, 4, 32), 4))
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return [callback for callback in callbacks if isinstance(callback, ShuffleConfusion)]
+
+
+def test_the_confusion_that_a_module_brought_goes_on_with_it_whatever_its_weight_is_now(tmp_path: Path) -> None:
+    module, trainer = tiny(shuffle_confusion=1.0, optimizer=partial(torch.optim.SGD, lr=0.01)), make_trainer(tmp_path)
+    (brought,) = fit_once_more(trainer, module)
+    brought.weight = 0.5
+    trainer.validate(module, DataLoader(Clips(4, 4, 32), 4), verbose=False)
+    assert fit_once_more(trainer, module) == [brought]
+    assert brought.weight == 0.5
+
+
+@pytest.mark.parametrize(("wanted", "found"), [(0.0, []), (2.0, [2.0]), (1.0, [1.0]), (None, [])])
+def test_a_module_is_not_trained_with_the_confusion_of_another(
+    tmp_path: Path, wanted: float | None, found: list[float]
+) -> None:
+    optimizer = partial(torch.optim.SGD, lr=0.01)
+    trainer = make_trainer(tmp_path, limit_train_batches=1)
+    first = tiny(shuffle_confusion=1.0, optimizer=optimizer)
+    (brought,) = fit_once_more(trainer, first)
+    second = ToyClassifier() if wanted is None else tiny(shuffle_confusion=wanted, optimizer=optimizer)
+    now = fit_once_more(trainer, second)
+    assert [callback.weight for callback in now] == found
+    assert brought not in now
+
+
+def test_a_module_that_no_longer_asks_is_no_longer_confused(tmp_path: Path) -> None:
+    module = tiny(shuffle_confusion=1.0, optimizer=partial(torch.optim.SGD, lr=0.01))
+    trainer = make_trainer(tmp_path, limit_train_batches=1)
+    assert fit_once_more(trainer, module)
+    module.shuffle_confusion = 0.0
+    assert not fit_once_more(trainer, module)
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda callback: pickle.loads(pickle.dumps(callback))])
+def test_a_copy_of_the_confusion_that_a_module_brought_is_the_users(
+    tmp_path: Path, duplicate: Callable[[ShuffleConfusion], ShuffleConfusion]
+) -> None:
+    module = tiny(shuffle_confusion=1.0, optimizer=partial(torch.optim.SGD, lr=0.01))
+    (brought,) = (callback for callback in module.configure_callbacks() if isinstance(callback, ShuffleConfusion))
+    given = duplicate(brought)
+    other = tiny(optimizer=partial(torch.optim.SGD, lr=0.01))
+    assert fit_once_more(make_trainer(tmp_path, [given], limit_train_batches=1), other) == [given]
 
 
 def test_another_confusion_in_the_trainer_is_refused(tmp_path: Path) -> None:

@@ -12,7 +12,10 @@ import pytest
 import torch
 from timm.layers.norm_act import BatchNormAct2d
 from torch import Tensor, nn
+from torch.nn.utils import parametrize, prune
+from torch.utils.checkpoint import checkpoint
 
+from staticdropout.errors import OptionError
 from staticdropout.models.reference_statistics import ReferenceStatistics
 
 
@@ -181,3 +184,89 @@ def test_a_copy_of_the_module_notes_nothing(duplicate: Callable[[Any], Any]) -> 
         twin(data(1))
     with reference.applied():
         assert torch.equal(norm(data(2)), nn.BatchNorm3d(3)(data(2)))
+
+
+class ByKeyword(nn.Module):
+    """Calls its normalisation by keyword."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm3d(3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        normalised: Tensor = self.norm(input=x)
+        return normalised
+
+
+def test_a_layer_that_is_called_by_keyword_takes_part() -> None:
+    model = ByKeyword()
+    reference = ReferenceStatistics(model)
+    with reference.noted():
+        model(data(1))
+    with reference.applied():
+        found = model(data(2))
+    torch.testing.assert_close(found, formula(model.norm, data(2), data(1)), rtol=1e-4, atol=1e-4)
+
+
+def test_second_derivatives_are_those_of_the_formula() -> None:
+    penalties = []
+    for by_hand in (False, True):
+        norm = random_norm(kinds()[0]).double()
+        usual, other = data(1, torch.float64).requires_grad_(), data(2, torch.float64).requires_grad_()
+        reference = ReferenceStatistics(norm)
+        with reference.noted():
+            norm(usual)
+        if by_hand:
+            output = formula(norm, other, usual)
+        else:
+            with reference.applied():
+                output = norm(other)
+        slopes = torch.autograd.grad(output.pow(3).sum(), [usual, other], create_graph=True)
+        penalty = sum((slope.square().sum() for slope in slopes), torch.zeros(()))
+        penalties.append(torch.autograd.grad(penalty, [usual, other, *norm.parameters()]))
+    for ours, theirs in zip(*penalties, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+class Doubled(nn.Module):
+    def forward(self, weight: Tensor) -> Tensor:
+        return 2 * weight
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda norm: parametrize.register_parametrization(norm, "weight", Doubled()),
+        lambda norm: prune.random_unstructured(norm, "weight", 1),  # type: ignore[no-untyped-call]
+    ],
+    ids=["parametrized", "pruned"],
+)
+def test_a_layer_whose_weight_is_computed_goes_on_by_its_own_batch(change: Callable[[Any], Any]) -> None:
+    norm, twin = random_norm(kinds()[0]), random_norm(kinds()[0])
+    torch.manual_seed(0)
+    change(norm)
+    torch.manual_seed(0)
+    change(twin)
+    reference = ReferenceStatistics(norm)
+    with reference.noted():
+        norm(data(1))
+    before = list(norm._parameters)
+    with reference.applied():
+        assert torch.equal(norm(data(2)), twin(data(2)))
+    assert list(norm._parameters) == before
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_a_layer_that_the_backward_pass_runs_again_is_refused_in_either_pass(reentrant: bool) -> None:
+    norm = nn.BatchNorm3d(3)
+    reference = ReferenceStatistics(norm)
+    with reference.noted(), pytest.raises(OptionError, match="Found a BatchNorm3d in training mode under activation"):
+        checkpoint(norm, data(1).requires_grad_(), use_reentrant=reentrant)
+    with reference.noted():
+        norm(data(1))
+    with reference.applied(), pytest.raises(OptionError, match="Found a BatchNorm3d in training mode under activation"):
+        checkpoint(norm, data(2).requires_grad_(), use_reentrant=reentrant)
+    checkpoint(norm, data(1).requires_grad_(), use_reentrant=reentrant).sum().backward()  # outside of both: as ever
+    norm.eval()
+    with reference.noted():
+        checkpoint(norm, data(1).requires_grad_(), use_reentrant=reentrant)

@@ -4,13 +4,16 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.utils.checkpoint import checkpoint
 
-from staticdropout.errors import BatchError
+from staticdropout.errors import BatchError, OptionError
 from staticdropout.models.shuffle_confusion import confusion_loss, largest_probability, still_statistics
 
 
@@ -113,3 +116,25 @@ def test_layers_are_as_before_after_an_error() -> None:
     assert [id(buffer) for buffer in model.buffers()] == buffers
     assert all(part.training for part in model.modules())
     assert all(part.track_running_stats for part in model)
+    assert not any(part._forward_pre_hooks for part in model)
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_layer_that_the_backward_pass_runs_again_is_refused(reentrant: bool, number: int) -> None:
+    layer = norms()[number]
+    before = state(layer)
+    with still_statistics(layer), pytest.raises(OptionError, match=rf"Found a {type(layer).__name__}.*\"update\""):
+        checkpoint(layer, clips().requires_grad_(), use_reentrant=reentrant)
+    assert same(before, state(layer))
+    layer.eval()
+    with still_statistics(layer):  # it has no statistics to lose
+        checkpoint(layer, clips().requires_grad_(), use_reentrant=reentrant).sum().backward()
+
+
+@pytest.mark.parametrize("within", [nullcontext, torch.no_grad, torch.autograd.graph.save_on_cpu])
+def test_what_is_not_run_again_is_not_refused(within: Any) -> None:
+    model, reference = norms(), norms()
+    with within(), still_statistics(model):
+        output = model(clips())
+    assert torch.equal(output, reference(clips()))

@@ -171,6 +171,48 @@ def test_gradients_are_laid_out_like_the_weights(threads: int) -> None:
     assert [name for name, p in model.named_parameters() if p.grad is None or p.grad.stride() != p.stride()] == []
 
 
+@pytest.mark.parametrize("options", [{"stride": (2, 1, 1)}, {"padding": (1, 0, 0)}, {"stride": (1, 2, 2)}], ids=str)
+@pytest.mark.parametrize("kernel", [(1, 1, 1), (1, 3, 3), (3, 1, 1)], ids=str)
+def test_gradients_are_laid_out_like_the_weights_whatever_the_stride_and_padding_in_time(
+    kernel: tuple[int, int, int], options: dict[str, Any], threads: int
+) -> None:
+    conv = VideoConv3d(5, 6, kernel, **options)
+    conv(torch.randn(2, 5, 4, 9, 7)).sum().backward()
+    assert conv.weight.grad is not None
+    assert conv.weight.grad.stride() == conv.weight.stride()
+
+
+@pytest.mark.parametrize("kernel", [(1, 1, 1), (1, 3, 3), (3, 1, 1)], ids=str)
+def test_gradients_of_each_clip_and_networks_side_by_side_are_computed_by_vmap(kernel: tuple[int, int, int]) -> None:
+    conv, clips = VideoConv3d(4, 6, kernel), torch.randn(3, 4, 4, 8, 8)
+    parameters = {name: value.detach() for name, value in conv.named_parameters()}
+
+    def loss(parameters: dict[str, Tensor], clip: Tensor) -> Tensor:
+        out: Tensor = torch.func.functional_call(conv, parameters, (clip[None],))
+        return out.pow(2).sum()
+
+    found = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0))(parameters, clips)
+    for index, clip in enumerate(clips):
+        conv.zero_grad()
+        conv(clip[None]).pow(2).sum().backward()
+        for name, value in conv.named_parameters():
+            assert value.grad is not None
+            torch.testing.assert_close(
+                found[name][index], value.grad, rtol=0, atol=1e-4 * float(value.grad.abs().max())
+            )
+
+    several = {name: torch.stack([value, 2 * value]) for name, value in parameters.items()}
+    both = torch.func.vmap(lambda parameters: torch.func.functional_call(conv, parameters, (clips,)))(several)
+    torch.testing.assert_close(both, torch.stack([conv(clips), 2 * conv(clips)]).detach(), rtol=0, atol=1e-5)
+
+
+@onednn
+def test_clips_in_the_layout_of_onednn_are_taken_like_pytorch_takes_them() -> None:
+    conv, clip = VideoConv3d(4, 6, (1, 3, 3)), torch.randn(2, 4, 3, 8, 8)
+    with torch.no_grad():
+        torch.testing.assert_close(conv(clip.to_mkldnn()).to_dense(), conv(clip), rtol=0, atol=1e-5)
+
+
 def test_layers_are_captured_by_name_as_with_plain_convolutions() -> None:
     model = create_model("fastonly_r50", num_classes=3, zero_init_last_bn=False).eval()
     clip, layers = torch.randn(2, 3, 8, 32, 32), ["stem", "res3.block0.conv_a", "res4.block1.bn_b", "res5", "head.fc"]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -37,12 +38,13 @@ from lightning.pytorch.tuner.tuning import Tuner
 from lightning.pytorch.utilities.combined_loader import CombinedLoader
 from torch import Tensor
 from torch.nn.functional import cross_entropy
+from torch.utils.checkpoint import checkpoint
 from torch.utils.data import DataLoader
-from toys import ToyClassifier, fit, loaders, make_trainer, same_weights
+from toys import ToyClassifier, count_hooks, fit, loaders, make_trainer, same_weights
 from trainer_watch import Note, NotedInputs, in_order, names, seeded
 
 from staticdropout.callbacks import ShuffleConfusion, VideoInputs
-from staticdropout.errors import BatchError
+from staticdropout.errors import BatchError, OptionError
 
 
 class Term(ShuffleConfusion):
@@ -389,6 +391,76 @@ def test_a_module_can_bring_it_along(tmp_path: Path) -> None:
 def test_two_of_them_are_refused_by_lightning(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="more than one stateful callback of type `ShuffleConfusion`"):
         make_trainer(tmp_path, [ShuffleConfusion(), ShuffleConfusion(2.0)])
+
+
+class OtherTerm(Term):
+    """One more, with a state of its own."""
+
+    @property
+    def state_key(self) -> str:
+        return "OtherTerm"
+
+
+@pytest.mark.cell("two of them in one Trainer", "ShuffleConfusion")
+@pytest.mark.parametrize("decorated", [False, True])
+def test_two_classes_of_them_add_both_terms(tmp_path: Path, decorated: bool) -> None:
+    both = [Term(0.5), OtherTerm(1.5)]
+    module, (found,) = confused(tmp_path, both, seeded_plain(Decorated if decorated else PlainClassifier))
+    assert_close(found, expected())
+    assert [term.steps for term in both] == [[0], [0]]
+    assert "training_step" not in vars(module)
+
+
+def logged(step: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(step)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return step(*args, **kwargs)
+
+    return wrapper
+
+
+class Decorated(PlainClassifier):
+    @logged
+    def training_step(self, batch: Any) -> Tensor:
+        return super().training_step(batch, 0)
+
+
+class Recomputed(ToyClassifier):
+    """Saves memory by computing its activations again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reentrant: bool | None = None
+
+    def forward(self, video: Tensor) -> Tensor:
+        if self.reentrant is None:
+            return super().forward(video)
+        video = video.clone().requires_grad_()  # without which a reentrant checkpoint has no gradients
+        logits: Tensor = checkpoint(super().forward, video, use_reentrant=self.reentrant)
+        return logits
+
+
+def recomputed(reentrant: bool | None) -> Recomputed:
+    module = cast("Recomputed", seeded(Recomputed))
+    module.reentrant = reentrant
+    return module
+
+
+@pytest.mark.cell("activation checkpointing", "ShuffleConfusion")
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_checkpointed_normalisations_are_refused_unless_their_statistics_are_updated(
+    tmp_path: Path, reentrant: bool
+) -> None:
+    _, plain = confused(tmp_path, [Term(batch_norm="update")], recomputed(None))
+    _, found = confused(tmp_path, [Term(batch_norm="update")], recomputed(reentrant))
+    assert_close(found[0], plain[0])
+    uses: tuple[Any, ...] = ("unshuffled", "batch")
+    for use in uses:
+        module = recomputed(reentrant)
+        with pytest.raises(OptionError, match=r'Found a BatchNorm3d .* under activation checkpointing.*"update"'):
+            confused(tmp_path, [Term(batch_norm=use)], module)
+        assert "training_step" not in vars(module)
+        assert count_hooks(module) == 0
 
 
 @pytest.mark.cell("FSDP, ModelParallelStrategy, DeepSpeed", "ShuffleConfusion")
