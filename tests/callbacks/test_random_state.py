@@ -180,15 +180,15 @@ def test_the_state_of_a_cuda_device_is_kept_too(monkeypatch: pytest.MonkeyPatch)
     assert draw() == expected
 
 
-@pytest.mark.parametrize("kind", [VideoClassifier, VideoObjectSegmenter])
-def test_our_modules_bring_it_along(kind: type[LightningModule]) -> None:
-    assert RandomState in {type(callback) for callback in cast("Any", kind.configure_callbacks(_bare(kind)))}
-
-
-def _bare(kind: type[LightningModule]) -> LightningModule:
-    module = kind.__new__(kind)
-    LightningModule.__init__(module)
-    return module
+@pytest.mark.parametrize(
+    "module",
+    [
+        VideoClassifier("resnet3d_r18", num_classes=4, model_args={"width": 4}),
+        VideoObjectSegmenter("matnet", model_args={"backbone": "resnet18", "width": 8}),
+    ],
+)
+def test_our_modules_bring_it_along(module: VideoClassifier | VideoObjectSegmenter) -> None:
+    assert RandomState in {type(callback) for callback in module.configure_callbacks()}
 
 
 def test_there_is_never_a_second_one(tmp_path: Path) -> None:
