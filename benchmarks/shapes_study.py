@@ -40,7 +40,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from staticdropout.files import write_whole
 
 SELECTION_SEEDS = range(100, 103)
-CONFIRMATION_SEEDS = range(10)
+CONFIRMATION_SEEDS = range(200, 210)  # none of them was ever used to choose anything
 
 
 def run_file(folder: Path, arm: str, seed: int) -> Path:
