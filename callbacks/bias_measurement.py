@@ -13,10 +13,12 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities.data import extract_batch_size
 from torch import Tensor
 
+from ..errors import BatchError
 from ..metrics import LayerBias, StaticDynamicBias
 from ..metrics.bias import Estimator
 from ..models.features import capture
 from ..perturbations import FlowTriplets, Triplet, TripletFunction, VideoTriplets
+from .batch_entries import describe
 from .batches import VideoInputs
 from .measuring import float64_device, traceless
 
@@ -58,7 +60,7 @@ class BiasMeasurement:
         threshold: λ.
         num_groups: groups of clips for the intervals.
         group_by: whether single clips are spread over the groups, or whole videos, see :func:`video_numbers`; by
-            default videos for ``FlowTriplets``, whose clips are frames of a few sequences, and clips otherwise.
+            default videos for ``FlowTriplets`` where the batch has ids, and clips otherwise.
     """
 
     def __init__(
@@ -76,7 +78,7 @@ class BiasMeasurement:
         self.layers, self.triplets, self.inputs, self.num_clips = list(layers), triplets, inputs, num_clips
         self.channel_dim = channel_dim
         self.metric_options: dict[str, Any] = {"estimator": estimator, "threshold": threshold, "num_groups": num_groups}
-        self.group_by: GroupBy = group_by or ("video" if isinstance(triplets, FlowTriplets) else "clip")
+        self.group_by = group_by
         self.metrics: dict[str, StaticDynamicBias] = {}
         self.picture: dict[str, Tensor] = {}
         """The first triplet, as ``{name: (T, H, W, 3)}`` pixels, to look at."""
@@ -112,9 +114,7 @@ class BiasMeasurement:
                     self.picture = {name: part.float().cpu() for name, part in self.triplets.picture(triplet).items()}
             with capture(module, self.layers, channel_dim=self.channel_dim, batch_size=size) as run:
                 features = [run(self.inputs.call, module, member, batch) for member in triplet]
-            index = order
-            if self.group_by == "video":
-                index = video_numbers(self.inputs.keys(batch, size, trainer, self.num_seen)[: len(order)])
+            index = self._index(batch, order)
             for layer in features[0]:
                 sides = [member[layer][: len(order)] for member in features]
                 if not all(bool(side.isfinite().all()) for side in sides):
@@ -122,6 +122,21 @@ class BiasMeasurement:
                     return
                 self._metric(layer, sides[0].shape[1], module.device).update(sides[0], sides[1], sides[2], index)
         self.num_seen += len(order)
+
+    def _index(self, batch: Any, order: Tensor) -> Tensor:
+        """Numbers that spread the clips over the groups."""
+        if self.group_by == "clip" or (self.group_by is None and not isinstance(self.triplets, FlowTriplets)):
+            return order
+        named = batch.get(self.triplets.id) if isinstance(self.triplets, FlowTriplets) else None
+        ids = self.inputs.ids(batch) if named is None else [str(name) for name in named]
+        if ids is not None:
+            return video_numbers(ids[: len(order)])
+        if self.group_by is None:
+            return order
+        raise BatchError(
+            f"group_by='video' tells videos by the ids of their clips, but the batch has none: {describe(batch)}. "
+            "Add an entry 'id', or use BiasMonitor(group_by='clip')."
+        )
 
     def _size(self, batch: Any) -> int:
         """Number of clips in a batch."""

@@ -64,7 +64,8 @@ class BiasMonitor(Callback):
         num_groups: groups of clips for the 95 % intervals.
         group_by: ``"clip"`` spreads single clips over the groups; ``"video"`` keeps clips of one video together, those
             whose ids agree up to the last ``/``: intervals are too narrow where clips of one video stand in several
-            groups. By default ``"video"`` for ``FlowTriplets``, whose clips are frames, and ``"clip"`` otherwise.
+            groups. By default ``"video"`` for ``FlowTriplets``, whose clips are frames, where the batch has ids, and
+            ``"clip"`` otherwise.
         every_n_validations: measure in every n-th validation of a training.
         measure_at_start: measure once before the first training step.
         figures: draw figures, for the loggers and as files.
@@ -120,7 +121,7 @@ class BiasMonitor(Callback):
         self.estimator: Estimator = estimator
         self.threshold = threshold
         self.num_groups = num_groups
-        self.group_by: GroupBy = group_by or ("video" if isinstance(triplets, FlowTriplets) else "clip")
+        self.group_by = group_by
         self.every_n_validations = every_n_validations
         self.measure_at_start = measure_at_start
         self.figures = figures
@@ -159,7 +160,8 @@ class BiasMonitor(Callback):
             "estimator": self.estimator,
             "threshold": self.threshold,
             "num_clips": self.num_clips,
-            "interval": f"95 %, over {self.num_groups} groups of {self.group_by}s",
+            "interval": f"95 %, over {self.num_groups} groups of clips",
+            "group_by": self.group_by or "default",
             **described,
         }
 

@@ -104,10 +104,35 @@ def test_clips_of_one_video_stay_in_one_group_where_that_is_asked_for(tmp_path: 
     assert weights["video"].tolist() == expected.tolist()
 
 
-def test_frames_of_sequences_are_grouped_by_video_by_default() -> None:
-    assert monitor(triplets=FlowTriplets()).group_by == "video"
-    assert monitor().group_by == "clip"
-    assert "groups of videos" in monitor(group_by="video").settings["interval"]
+def test_videos_cannot_be_told_without_ids(tmp_path: Path) -> None:
+    clips = [(torch.rand(3, 6, 12, 12), 0) for _ in range(4)]
+    measurement = BiasMeasurement(["backbone.layer1"], VideoTriplets(), VideoInputs(), 4, group_by="video")
+    with pytest.raises(BatchError, match="Add an entry 'id'"):
+        measurement.add(make_trainer(tmp_path), _seeded(), next(iter(loader_of(clips, 4))))
+
+
+class TwoStreams(LightningModule):
+    """Takes a picture and its flow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(6, 4, 3)
+
+    def forward(self, image: Tensor, flow: Tensor) -> Tensor:
+        maps: Tensor = self.layer(torch.cat([image, flow], 1))
+        return maps
+
+
+@pytest.mark.parametrize("ids", [True, False])
+def test_frames_of_a_sequence_stay_in_one_group_where_they_have_ids(tmp_path: Path, ids: bool) -> None:
+    pictures = torch.rand(2, 8, 3, 12, 12, generator=torch.Generator().manual_seed(0))
+    batch: dict[str, Any] = {"image": pictures[0], "flow": pictures[1]}
+    if ids:
+        batch["id"] = [f"{name}/{frame}" for name in ("bear", "bus") for frame in range(4)]
+    measurement = BiasMeasurement(["layer"], FlowTriplets(), VideoInputs(), 8, num_groups=8)
+    measurement.add(make_trainer(tmp_path), TwoStreams().eval(), batch)
+    weights = sorted(measurement.metrics["layer"].moments[:, 0, 0, 0].tolist())
+    assert weights == ([0.0] * 6 + [4.0, 4.0] if ids else [1.0] * 8)
 
 
 def _seeded() -> ToyClassifier:
