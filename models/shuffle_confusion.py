@@ -75,7 +75,8 @@ def still_statistics(model: nn.Module) -> Iterator[None]:
         model: whose ``BatchNorm``, ``SyncBatchNorm`` and ``InstanceNorm`` layers are meant.
 
     Raises:
-        OptionError: in the pass, if such a layer is under activation checkpointing (:func:`refuse_recomputed`).
+        OptionError: in a pass with gradients, if such a layer is under activation checkpointing
+            (:func:`refuse_recomputed`).
 
     Example:
         >>> norm = nn.BatchNorm1d(2)
@@ -87,7 +88,9 @@ def still_statistics(model: nn.Module) -> Iterator[None]:
     parts = [part for part in model.modules() if isinstance(part, _NormBase)]
     norms = [norm for norm in parts if norm.training and norm.track_running_stats]
     kept = [(norm, norm.running_mean, norm.running_var) for norm in norms if isinstance(norm, _InstanceNorm)]
-    handles = [norm.register_forward_pre_hook(refuse_recomputed) for norm in norms]
+    # Without gradients there is no backward pass that could run a layer again.
+    watched = norms if torch.is_grad_enabled() else []
+    handles = [norm.register_forward_pre_hook(refuse_recomputed) for norm in watched]
     try:
         for norm in norms:
             if not isinstance(norm, _InstanceNorm):

@@ -132,6 +132,16 @@ def test_a_layer_that_the_backward_pass_runs_again_is_refused(reentrant: bool, n
         checkpoint(layer, clips().requires_grad_(), use_reentrant=reentrant).sum().backward()
 
 
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_a_pass_without_gradients_is_never_run_again_and_not_refused(reentrant: bool) -> None:
+    model, reference = norms(), norms()
+    before = state(model)
+    with torch.no_grad(), still_statistics(model):
+        output = checkpoint(model, clips(), use_reentrant=reentrant)
+    assert torch.equal(output, reference(clips()))
+    assert same(before, state(model))
+
+
 @pytest.mark.parametrize("within", [nullcontext, torch.no_grad, torch.autograd.graph.save_on_cpu])
 def test_what_is_not_run_again_is_not_refused(within: Any) -> None:
     model, reference = norms(), norms()
