@@ -58,8 +58,8 @@ from staticdropout.models.checkpoints import to_own_names
 from staticdropout.models.video_conv import VideoConv3d
 
 KINDS = {
-    "inference": ("plain", "channels_last", "ours", "fused", "in_place", "ours_bf16", "in_place_bf16"),
-    "training": ("plain", "channels_last", "ours", "ours_bf16"),
+    "inference": ("plain", "channels_last", "ours", "fused", "in_place", "pytorchvideo_bf16", "ours_bf16", "in_place_bf16"),
+    "training": ("plain", "channels_last", "ours", "pytorchvideo_bf16", "ours_bf16"),
 }
 COMPILED = ("ours_compiled", "ours_bf16_compiled")
 
@@ -77,10 +77,11 @@ def settings(way: str, device: str) -> Iterator[None]:
 
 def prepare(way: str, models: dict[str, nn.Module], kind: str, clip: Tensor) -> tuple[nn.Module, Tensor]:
     """Return a model of its own for a way, and the clips in its layout."""
-    model = deepcopy(models["pytorchvideo" if way == "pytorchvideo" else "ours"]).train(kind == "training")
+    theirs = way.startswith("pytorchvideo")
+    model = deepcopy(models["pytorchvideo" if theirs else "ours"]).train(kind == "training")
     if way.startswith(("fused", "in_place")):
         model = fuse_batchnorm(model, clip[:1], inplace=way.startswith("in_place"))
-    if way == "channels_last" or (clip.is_cuda and way not in ("pytorchvideo", "plain")):
+    if way == "channels_last" or (clip.is_cuda and not theirs and way != "plain"):
         model = model.to(memory_format=torch.channels_last_3d)
         clip = clip.contiguous(memory_format=torch.channels_last_3d)
     return model, clip
@@ -189,6 +190,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of training.csv and inference.csv")
+    parser.add_argument("--suffix", default="", help="of their names, such as _one_thread")
     options = parser.parse_args()
     try:
         importlib.import_module("pytorchvideo")
@@ -207,7 +209,7 @@ def main() -> None:
             for size in options.sizes
             for row in measure(name, kind, size, ways, options, peaks)
         ]
-        report(rows, environment(options.device, **about), options.results / f"{kind}.csv")
+        report(rows, environment(options.device, **about), options.results / f"{kind}{options.suffix}.csv")
 
 
 if __name__ == "__main__":

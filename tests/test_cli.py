@@ -14,7 +14,7 @@ import torch
 import yaml
 
 from staticdropout import __version__, cli
-from staticdropout.callbacks import BiasMonitor, DropoutFreeFinetune, StaticDropout
+from staticdropout.callbacks import BiasMonitor, DropoutFreeFinetune, ShuffleConfusion, StaticDropout
 from staticdropout.config_files import find_config, load_config, packaged_configs
 from staticdropout.datamodules import write_moving_shapes
 from staticdropout.verbs import VERBS
@@ -49,7 +49,8 @@ def shrunken(shapes: Path, folder: Path) -> list[str]:
     ]
 
 
-SSV2 = [name for name in packaged_configs() if name.startswith("ssv2/")]
+BEHIND = "ssv2/shuffle_confusion"
+SSV2 = [name for name in packaged_configs() if name.startswith("ssv2/") and name != BEHIND]
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
@@ -68,7 +69,22 @@ def test_every_ssv2_config_fits(name: str, shapes: Path, tmp_path: Path) -> None
     assert (0.3 in dropout) == name.endswith("_dropout")
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("name", ["ssv2/slowonly_r18", "ssv2/slowonly_r18_staticdropout"])
+def test_shuffle_confusion_joins_any_config(name: str, shapes: Path, tmp_path: Path) -> None:
+    arguments = ["fit", "--config", name, "--config", BEHIND, *shrunken(shapes, tmp_path), "--trainer.max_epochs=3"]
+    trainer = cli.run([*arguments, "--data.eval_crop_size=32"]).trainer
+    found = [callback for callback in trainer.callbacks if isinstance(callback, ShuffleConfusion)]
+    recipe = load_config(find_config(BEHIND))["model"]["init_args"]
+    assert [(c.weight, c.every_n_steps) for c in found] == [
+        (recipe["shuffle_confusion"], recipe["shuffle_confusion_every"])
+    ]
+    kinds = [type(callback) for callback in trainer.callbacks]
+    assert (StaticDropout in kinds) == name.endswith("_staticdropout")
+
+
 def test_all_asked_for_configs_are_there() -> None:
+    assert BEHIND in packaged_configs()
     models = ("slowonly_r18", "slowonly_r50", "fastonly_r50", "resnet3d_r18", "resnet3d_r50")
     assert sorted(SSV2) == sorted(f"ssv2/{m}{v}" for m in models for v in ("", "_dropout", "_staticdropout"))
 
