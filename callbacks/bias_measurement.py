@@ -4,14 +4,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
 import torch.distributed
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.data import extract_batch_size
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from ..errors import BatchError
 from ..metrics import LayerBias, StaticDynamicBias
@@ -79,6 +81,8 @@ class BiasMeasurement:
         self.channel_dim = channel_dim
         self.metric_options: dict[str, Any] = {"estimator": estimator, "threshold": threshold, "num_groups": num_groups}
         self.group_by = group_by
+        self.grouped_by: GroupBy | None = None
+        """What the groups were made of, once a batch was measured."""
         self.metrics: dict[str, StaticDynamicBias] = {}
         self.picture: dict[str, Tensor] = {}
         """The first triplet, as ``{name: (T, H, W, 3)}`` pixels, to look at."""
@@ -115,6 +119,7 @@ class BiasMeasurement:
             with capture(module, self.layers, channel_dim=self.channel_dim, batch_size=size) as run:
                 features = [run(self.inputs.call, module, member, batch) for member in triplet]
             index = self._index(batch, order)
+            self.grouped_by = "clip" if index is order else "video"
             for layer in features[0]:
                 sides = [member[layer][: len(order)] for member in features]
                 if not all(bool(side.isfinite().all()) for side in sides):
@@ -123,8 +128,30 @@ class BiasMeasurement:
                 self._metric(layer, sides[0].shape[1], module.device).update(sides[0], sides[1], sides[2], index)
         self.num_seen += len(order)
 
+    def add_all(self, trainer: Trainer, module: LightningModule, batches: Iterator[Any], title: str) -> None:
+        """Measure batches as long as there are any and clips are wanted, under a progress bar.
+
+        Raises:
+            BatchError: if a batch cannot be read.
+        """
+        with tqdm(
+            total=self.num_clips,
+            desc=title,
+            unit="clip",
+            leave=False,
+            disable=trainer.progress_bar_callback is None or not trainer.is_global_zero,
+        ) as bar:
+            while self.wants_more(trainer.world_size):
+                try:
+                    batch = next(batches)
+                except StopIteration:
+                    break
+                before = self.num_seen
+                self.add(trainer, module, batch)
+                bar.update((self.num_seen - before) * trainer.world_size)
+
     def _index(self, batch: Any, order: Tensor) -> Tensor:
-        """Numbers that spread the clips over the groups."""
+        """Numbers that spread the clips over the groups: of their videos, or ``order`` itself."""
         if self.group_by == "clip" or (self.group_by is None and not isinstance(self.triplets, FlowTriplets)):
             return order
         named = batch.get(self.triplets.id) if isinstance(self.triplets, FlowTriplets) else None
@@ -181,3 +208,28 @@ class BiasMeasurement:
         else:
             names = list(self.metrics)
         return {layer: self.metrics[layer].compute() for layer in names}
+
+    def conclude(self, trainer: Trainer, module: LightningModule) -> dict[str, LayerBias]:
+        """What :meth:`compute` gives, with a warning if clips are few.
+
+        Empty, with a warning that says why, if they are less than two or the model gives NaN.
+        """
+        biases = self.compute(trainer, module)
+        if self.problem:
+            rank_zero_warn(f"No bias was measured at step {trainer.global_step}: {self.problem}")
+            return {}
+        clips = max((int(bias.num_clips) for bias in biases.values()), default=0)
+        if clips < 2:
+            rank_zero_warn(
+                f"No bias was measured: the validation loop gave {clips} clips, and a correlation takes two."
+            )
+            return {}
+        if self.group_by is None and self.grouped_by == "clip" and isinstance(self.triplets, FlowTriplets):
+            rank_zero_warn(
+                "The batches have no ids, so that frames of one video stand in several groups and the intervals of the "
+                "bias are too narrow. Add an entry 'id' like 'bear/00000' to the batches, or say that every clip is of "
+                "another video by BiasMonitor(group_by='clip')."
+            )
+        if clips < 2 * self.metric_options["num_groups"]:
+            rank_zero_warn(f"The bias was measured on {clips} clips only; read the intervals before the numbers.")
+        return biases

@@ -9,7 +9,6 @@ from typing import Any, get_args
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
-from tqdm.auto import tqdm
 
 from ..errors import OptionError
 from ..metrics import LayerBias, summarize
@@ -19,13 +18,14 @@ from ..perturbations import FlowTriplets, TripletFunction, VideoTriplets
 from .batches import VideoInputs
 from .bias_measurement import BiasMeasurement, GroupBy
 from .bias_publisher import BiasPublisher
+from .bias_schedule import BiasSchedule
 from .call_check import CallCheck
-from .loggers import bias_scalars, run_folder, tag_of
+from .loggers import bias_scalars, bias_shares, run_folder
 from .measuring import refuse_sharded
 from .networks import classifier_of
 from .requeue import hold_back_requeue
 from .static_dropout import StaticDropout
-from .validation_reading import averaged_weights, dataset_length, validation_batches, validation_follows
+from .validation_reading import averaged_weights, dataset_length, validation_batches
 
 __all__ = ("BiasMonitor",)
 
@@ -135,15 +135,10 @@ class BiasMonitor(Callback):
         """All measurements so far: step, epoch, stage, and the numbers of each layer."""
         self.latest: dict[str, LayerBias] = {}
         """The last measurement in full, by layer."""
-        self._validations = 0
-        self._due = False
-        self._epoch = 0
-        self._restored = False
-        self._may_have_missed = False
-        self._caught_up_step: int | None = None
         self._stage = "fit"
-        self._checkpoint: tuple[int, int] | None = None
+        self._schedule = BiasSchedule()
         self._measurement: BiasMeasurement | None = None
+        self._grouped_by: GroupBy | None = None  # of the last measurement
         self._check = CallCheck(self.inputs, "BiasMonitor")
         self._publisher: BiasPublisher | None = None  # on rank 0
 
@@ -154,20 +149,20 @@ class BiasMonitor(Callback):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What a number has to be quoted with."""
+        """What a number has to be quoted with; before the first measurement, as far as it is known."""
         described = getattr(self.triplets, "description", {"triplets": getattr(self.triplets, "__name__", "custom")})
         return {
             "estimator": self.estimator,
             "threshold": self.threshold,
             "num_clips": self.num_clips,
-            "interval": f"95 %, over {self.num_groups} groups of clips",
-            "group_by": self.group_by or "default",
+            "interval": f"95 %, over {self.num_groups} groups of {self._grouped_by or self.group_by or 'clip'}s",
             **described,
         }
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse what cannot work, and settle the folder on all ranks."""
-        self._stage, self._restored, self._checkpoint = stage, False, None
+        self._stage = stage
+        self._schedule.set_up()
         if stage in ("fit", "validate"):
             refuse_sharded(trainer, "BiasMonitor")
             folder = Path(self.dirpath or run_folder(trainer) / self.name)
@@ -179,10 +174,8 @@ class BiasMonitor(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Check the layers' names before anything is spent, and begin new curves with a new training."""
-        if not self._restored and trainer.global_step == 0:
-            self.history, self._validations, self._due = [], 0, False
-        self._may_have_missed = self._restored
-        self._restored, self._caught_up_step = False, None
+        if self._schedule.begin(trainer):
+            self.history = []
         self._layers_of(pl_module)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -196,22 +189,19 @@ class BiasMonitor(Callback):
         self._catch_up(trainer, pl_module)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Note the epoch: a checkpoint may be resumed when it is over."""
-        self._epoch = trainer.current_epoch
+        """Note the epoch, for checkpoints."""
+        self._schedule.begin_step(trainer)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Note whether a validation follows: a checkpoint may be written before it, or in the midst of it."""
-        self._due = validation_follows(trainer)
+        """Note whether a validation follows, for checkpoints."""
+        self._schedule.end_step(trainer)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin a measurement, unless this is the sanity check or not its turn."""
-        self._measurement = None
-        if trainer.sanity_checking or self._caught_up(trainer):
-            return
-        if self._is_its_turn() or trainer.state.fn == "validate":
-            self._measurement = self._new_measurement(trainer, pl_module)
+        wanted = self._schedule.wants(trainer, self.every_n_validations)
+        self._measurement = self._new_measurement(trainer, pl_module) if wanted else None
 
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -231,25 +221,21 @@ class BiasMonitor(Callback):
     ) -> None:
         """Measure the batch, as long as clips are wanted."""
         self._check.finish()
-        if dataloader_idx == self.dataloader_idx:
-            self._add(trainer, pl_module, batch)
+        measurement = self._measurement if dataloader_idx == self.dataloader_idx else None
+        if measurement is not None and measurement.wants_more(trainer.world_size):
+            measurement.add(trainer, pl_module, batch)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Merge the ranks, publish and write the measurement."""
         measured = self._measurement is not None and self._finish(trainer, pl_module)
         # In a fit the last values stand until the next ones, also after a resume: others watch them.
         if measured or (self.history and trainer.state.fn == "fit" and not trainer.sanity_checking):
-            numbers = self.history[-1]["layers"]
-            shares = {
-                f"{self.name}/{tag_of(layer)}/{factor}": numbers[layer][factor]
-                for layer in numbers
-                for factor in ("static", "dynamic")
-            }
+            shares = bias_shares(self.history[-1]["layers"], self.name)
             pl_module.log_dict(shares, logger=False, rank_zero_only=False, sync_dist=False)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the last measurement."""
-        if self._may_have_missed:
+        if self._schedule.may_have_missed:
             # A training that was resumed at its very end does not start again. The model has left its device by now.
             home = pl_module.device
             pl_module.to(trainer.strategy.root_device)
@@ -263,9 +249,8 @@ class BiasMonitor(Callback):
         """Count the validation; print the measurement of ``trainer.validate``."""
         if trainer.state.fn == "validate":
             self._close(trainer)
-        elif not trainer.sanity_checking and not self._caught_up(trainer):
-            self._validations += 1
-            self._due = False
+        else:
+            self._schedule.end_validation(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Drop the measurement that was under way; all finished ones are on disk."""
@@ -276,70 +261,36 @@ class BiasMonitor(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """The measurements so far, as plain values."""
-        return {
-            "history": list(self.history),  # a copy: a checkpoint may be written later, by another thread
-            "validations": self._validations,
-            "due": self._due,
-            "epoch": self._epoch,
-        }
+        # A copy of the list: a checkpoint may be written later, by another thread.
+        return {"history": list(self.history), **self._schedule.state_dict()}
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Keep the checkpoint's step and epoch: ``trainer.validate`` does not restore them."""
-        self._checkpoint = int(checkpoint.get("global_step", 0)), int(checkpoint.get("epoch", 0))
+        self._schedule.read_checkpoint(checkpoint)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with the curves of the interrupted run; a validated checkpoint adds to curves only where none are."""
         if self._stage == "fit" or (self._stage == "validate" and not self.history):
-            self._restored = self._stage == "fit"
             self.history = list(state_dict["history"])
-            self._validations = state_dict["validations"]
-            self._due = state_dict["due"]
-            self._epoch = state_dict["epoch"]
+            self._schedule.load_state_dict(state_dict, resumed=self._stage == "fit")
 
     def _layers_of(self, module: LightningModule) -> list[str]:
         return [layer.name for layer in find_layers(module, self.layers or f"{classifier_of(module)}[{INPUT}]")]
 
     def _new_measurement(self, trainer: Trainer, module: LightningModule) -> BiasMeasurement:
         length = dataset_length(trainer, self.dataloader_idx)
-        return BiasMeasurement(
-            self._layers_of(module),
-            self.triplets,
-            self.inputs,
-            self.num_clips if length is None else min(self.num_clips, length),
-            self.channel_dim,
-            self.estimator,
-            self.threshold,
-            self.num_groups,
-            self.group_by,
-        )
-
-    def _add(self, trainer: Trainer, module: LightningModule, batch: Any) -> None:
-        if self._measurement is None or not self._measurement.wants_more(trainer.world_size):
-            return
-        self._measurement.add(trainer, module, batch)
-
-    def _is_its_turn(self) -> bool:
-        return self._validations % self.every_n_validations == 0
-
-    def _caught_up(self, trainer: Trainer) -> bool:
-        """Whether the measurement of this step has been made up for."""
-        return trainer.global_step == self._caught_up_step
+        num_clips = self.num_clips if length is None else min(self.num_clips, length)
+        options = self.channel_dim, self.estimator, self.threshold, self.num_groups, self.group_by
+        return BiasMeasurement(self._layers_of(module), self.triplets, self.inputs, num_clips, *options)
 
     def _catch_up(self, trainer: Trainer, module: LightningModule) -> None:
-        """Make up for the measurement of a validation that Lightning does not repeat.
-
-        A checkpoint may be written after a training step and before the validation that follows it, or in the midst
-        of that. Lightning goes on behind that validation, and the curve would lack a point.
-        """
-        may_have_missed, self._may_have_missed = self._may_have_missed, False
-        if not (may_have_missed and self._due and trainer.enable_validation):
+        """Make up for the measurement of a validation that a resume has left out."""
+        if not self._schedule.missed(trainer):
             return
-        self._caught_up_step = trainer.global_step
-        if self._is_its_turn():
+        if self._schedule.has_turn(self.every_n_validations):
             with averaged_weights(trainer, module):
-                self._measure_outside_validation(trainer, module, "Measuring bias", epoch=self._epoch)
-        self._validations += 1
-        self._due = False
+                self._measure_outside_validation(trainer, module, "Measuring bias", self._schedule.epoch)
+        self._schedule.make_up(trainer)
 
     def _measure_outside_validation(
         self, trainer: Trainer, module: LightningModule, title: str, epoch: int | None = None
@@ -348,21 +299,7 @@ class BiasMonitor(Callback):
         try:
             with validation_batches(trainer, module, self.dataloader_idx) as batches:
                 self._measurement = self._new_measurement(trainer, module)
-                with tqdm(
-                    total=self._measurement.num_clips,
-                    desc=title,
-                    unit="clip",
-                    leave=False,
-                    disable=trainer.progress_bar_callback is None or not trainer.is_global_zero,
-                ) as bar:
-                    while self._measurement.wants_more(trainer.world_size):
-                        try:
-                            batch = next(batches)
-                        except StopIteration:
-                            break
-                        before = self._measurement.num_seen
-                        self._add(trainer, module, batch)
-                        bar.update((self._measurement.num_seen - before) * trainer.world_size)
+                self._measurement.add_all(trainer, module, batches, title)
                 self._finish(trainer, module, epoch)
         finally:
             self._measurement = None
@@ -371,29 +308,18 @@ class BiasMonitor(Callback):
         """Merge the ranks and publish; whether there is something to publish."""
         assert self._measurement is not None  # noqa: S101 - checked by the callers
         measurement, self._measurement = self._measurement, None
-        biases = measurement.compute(trainer, module)
-        if measurement.problem:
-            rank_zero_warn(f"No bias was measured at step {trainer.global_step}: {measurement.problem}")
+        biases = measurement.conclude(trainer, module)
+        if not biases:
             return False
-        clips = max((int(bias.num_clips) for bias in biases.values()), default=0)
-        if clips < 2:
-            rank_zero_warn(
-                f"No bias was measured: the validation loop gave {clips} clips, and a correlation takes two."
-            )
-            return False
-        if clips < 2 * self.num_groups:
-            rank_zero_warn(f"The bias was measured on {clips} clips only; read the intervals before the numbers.")
         numbers = {layer: summarize(bias) for layer, bias in biases.items()}
-        stage = "validate" if trainer.state.fn == "validate" else "fit"
-        step, epoch = trainer.global_step, trainer.current_epoch if epoch is None else epoch
-        if stage == "validate" and self._checkpoint is not None:
-            step, epoch = self._checkpoint
-        record = {"step": step, "epoch": epoch, "stage": stage, "layers": numbers}
+        record = {**self._schedule.point(trainer, epoch), "layers": numbers}
         self.latest = {layer: LayerBias(*(part.cpu() for part in bias)) for layer, bias in biases.items()}
         self.history.append(record)
         for logger in trainer.loggers:
-            logger.log_metrics(bias_scalars(numbers, self.name), step=step)
+            logger.log_metrics(bias_scalars(numbers, self.name), step=record["step"])
+        self._grouped_by = measurement.grouped_by
         if self._publisher is not None:
+            self._publisher.settings = self.settings
             pages = {monitor.name: monitor._layers_of(trainer.lightning_module) for monitor in _monitors(trainer)}
             dropping = any(isinstance(callback, StaticDropout) for callback in trainer.callbacks)  # type: ignore[attr-defined]
             self._publisher.publish(trainer.loggers, pages, self.history, self.latest, measurement.picture, dropping)

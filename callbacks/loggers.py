@@ -13,7 +13,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from numpy import ndarray
 
-__all__ = ("bias_scalars", "log_image", "outliving_failure", "run_folder", "tag_of")
+__all__ = ("bias_scalars", "bias_shares", "log_image", "outliving_failure", "run_folder", "tag_of")
 
 
 def tag_of(layer: str) -> str:
@@ -74,6 +74,24 @@ def bias_scalars(measurement: Mapping[str, Mapping[str, float]], name: str = "bi
                 scalars[f"{name}_units/{tag}/{key.removeprefix('units_')}"] = value
         scalars[f"{name}_units/{tag}/undefined"] = numbers["undefined"]
     return scalars
+
+
+def bias_shares(measurement: Mapping[str, Mapping[str, float]], name: str = "bias") -> dict[str, float]:
+    """Those scalars of a measurement that other callbacks watch: the static and the dynamic share of each layer.
+
+    Args:
+        measurement: ``{layer: numbers}``.
+        name: of the monitor, the first part of every tag.
+
+    Example:
+        >>> bias_shares({"head.fc[input]": {"static": 40.0, "dynamic": 30.0}})
+        {'bias/head.fc.input/static': 40.0, 'bias/head.fc.input/dynamic': 30.0}
+    """
+    return {
+        f"{name}/{tag_of(layer)}/{factor}": numbers[factor]
+        for layer, numbers in measurement.items()
+        for factor in ("static", "dynamic")
+    }
 
 
 @contextmanager

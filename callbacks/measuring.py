@@ -15,7 +15,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from rich.console import Console
 from torch.nn.modules.batchnorm import _NormBase
 
-from ..models.shuffle_confusion import still_statistics
+from ..models.still_statistics import still_statistics
 
 __all__ = (
     "float64_device",

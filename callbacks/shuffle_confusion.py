@@ -17,7 +17,8 @@ from torch import Tensor
 
 from ..errors import BatchError, OptionError
 from ..models.reference_statistics import ReferenceStatistics
-from ..models.shuffle_confusion import BatchNormUse, confusion_loss, largest_probability, still_statistics
+from ..models.shuffle_confusion import BatchNormUse, confusion_loss, largest_probability
+from ..models.still_statistics import still_statistics
 from ..perturbations.shuffling import shuffled_by_key
 from .batch_entries import describe
 from .batches import VideoInputs

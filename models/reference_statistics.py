@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from .shuffle_confusion import refuse_recomputed
+from .still_statistics import refuse_recomputed
 
 __all__ = ("ReferenceStatistics",)
 

@@ -104,6 +104,19 @@ def test_clips_of_one_video_stay_in_one_group_where_that_is_asked_for(tmp_path: 
     assert weights["video"].tolist() == expected.tolist()
 
 
+def test_a_measurement_says_what_its_groups_were_made_of(tmp_path: Path) -> None:
+    intervals = {}
+    for group_by in ("clip", "video"):
+        watching = monitor(figures=False, num_groups=6, group_by=group_by)
+        logger = CSVLogger(tmp_path / group_by, name="", version="")
+        make_trainer(tmp_path, [watching], logger=logger).validate(_seeded(), DataLoader(Views(24), 8), verbose=False)
+        (file,) = (tmp_path / group_by / "bias" / "measurements").glob("*.json")
+        settings = json.loads(file.read_text())["settings"]
+        assert settings["interval"] == f"95 %, over 6 groups of {group_by}s"
+        intervals[group_by] = watching.history[-1]["layers"][NAMES[0]]["static_interval"]
+    assert intervals["clip"] != intervals["video"]
+
+
 def test_videos_cannot_be_told_without_ids(tmp_path: Path) -> None:
     clips = [(torch.rand(3, 6, 12, 12), 0) for _ in range(4)]
     measurement = BiasMeasurement(["backbone.layer1"], VideoTriplets(), VideoInputs(), 4, group_by="video")
@@ -133,6 +146,11 @@ def test_frames_of_a_sequence_stay_in_one_group_where_they_have_ids(tmp_path: Pa
     measurement.add(make_trainer(tmp_path), TwoStreams().eval(), batch)
     weights = sorted(measurement.metrics["layer"].moments[:, 0, 0, 0].tolist())
     assert weights == ([0.0] * 6 + [4.0, 4.0] if ids else [1.0] * 8)
+    assert measurement.grouped_by == ("video" if ids else "clip")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        measurement.conclude(make_trainer(tmp_path), TwoStreams())
+    assert any("have no ids" in str(warning.message) for warning in caught) != ids
 
 
 def _seeded() -> ToyClassifier:
