@@ -7,7 +7,7 @@ of random features of 8 clips; all others are of a network. The costs:
 - ``step: hook``: StaticDropout in every training step; ``step: forward and backward`` is the training step beside it;
 - ``estimate of scores``: what StaticDropout does every 30 steps, with its two forward passes (with channels: without);
 - ``measure clips``: triplets and three forward passes of so many clips (with channels: the metric's update alone);
-- ``intervals``: scores, shares and jackknife at the end of a measurement; ``scalars, JSON, CSV``: what is written then.
+- ``intervals``: scores, shares and jackknife at the end of it; ``scalars, JSON, CSV``: what the host writes then.
 
 Run: ``python benchmarks/cost_growth.py`` (about 2 minutes on two cores); it also draws ``docs/images/cost_growth.png``.
 """
@@ -22,8 +22,10 @@ from typing import Any
 
 import torch
 from matplotlib.figure import Figure
-from parts.common import in_turns, report
-from parts.cost_parts import CLASSES, about, batches, clock, cost_parser, trainer_for
+from parts.common import device_name, in_turns, report
+from parts.cost_parts import CLASSES, about, batches, computed, cost_parser
+from parts.options import clock, parse
+from parts.trainers import trainer_for
 
 from staticdropout.callbacks import StaticDropout, VideoInputs
 from staticdropout.callbacks.bias_files import history_csv, measurement_json
@@ -65,14 +67,8 @@ def by_channels(channels: int, options: argparse.Namespace) -> Ways:
         HOOK: lambda: layer(features).sum().backward(),
         ESTIMATE: observe,
         MEASURE: lambda: metric.update(anchor, static, dynamic),
-        INTERVALS: lambda: compute({"layer": metric}),
+        INTERVALS: lambda: computed({"layer": metric}),
     }
-
-
-def compute(metrics: dict[str, StaticDynamicBias]) -> dict[str, LayerBias]:
-    for metric in metrics.values():
-        metric._computed = None  # it keeps its last result
-    return {name: metric.compute() for name, metric in metrics.items()}
 
 
 class Network:
@@ -115,10 +111,10 @@ def by_layers(count: int, options: argparse.Namespace) -> Ways:
     network = Network(options, blocks[-count:])
     given = batches(1, 8, options.frames, options.size, options.device)
     metrics = network.measure(given)
-    biases = {name: LayerBias(*(part.cpu() for part in bias)) for name, bias in compute(metrics).items()}
+    biases = {name: LayerBias(*(part.cpu() for part in bias)) for name, bias in computed(metrics).items()}
     return {
         MEASURE: lambda: network.measure(given),
-        INTERVALS: lambda: compute(metrics),
+        INTERVALS: lambda: computed(metrics),
         WRITE: lambda: write(biases),
     }
 
@@ -133,7 +129,7 @@ def by_clips(count: int, options: argparse.Namespace) -> Ways:
         STEP: lambda: network.train(batch),
         ESTIMATE: network.estimate(batch),
         MEASURE: lambda: network.measure(given),
-        INTERVALS: lambda: compute(metrics),
+        INTERVALS: lambda: computed(metrics),
     }
 
 
@@ -146,7 +142,7 @@ def by_frames(count: int, options: argparse.Namespace) -> Ways:
         STEP: lambda: network.train(given[0]),
         ESTIMATE: network.estimate(given[0]),
         MEASURE: lambda: network.measure(given),
-        INTERVALS: lambda: compute(metrics),
+        INTERVALS: lambda: computed(metrics),
     }
 
 
@@ -181,7 +177,11 @@ def run(options: argparse.Namespace) -> None:
         for value in values:
             times = in_turns(ways(value, options), options.repeats, options.device)
             medians = {cost: round(1000 * statistics.median(taken), 3) for cost, taken in times.items()}
-            rows += [{"grows": name, "value": value, "cost": cost, "ms": ms} for cost, ms in medians.items()]
+            rows += [
+                {"grows": name, "value": value, "cost": cost, "ms": ms}
+                | {"device": device_name("cpu" if cost == WRITE else options.device)}
+                for cost, ms in medians.items()
+            ]
     shape = f"{options.model}, {options.frames} frames, {options.size} px"
     described = about(options, input=shape, precision="float32", layout="BCTHW", repeats=options.repeats)
     report(rows, described, options.output)
@@ -192,12 +192,12 @@ def run(options: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = cost_parser(__doc__, "cost_growth.csv")
-    parser.add_argument("--model", default="resnet3d_r18")
-    parser.add_argument("--frames", type=int, default=8)
-    parser.add_argument("--size", type=int, default=32)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--image", type=Path, default=IMAGE)
-    options = parser.parse_args()
+    parser.add_argument("--model", default="resnet3d_r18", help="network by name")
+    parser.add_argument("--frames", type=int, default=8, help="of a clip, where they do not grow")
+    parser.add_argument("--size", type=int, default=32, help="of the frames, in pixels")
+    parser.add_argument("--repeats", type=int, default=5, help="timed rounds")
+    parser.add_argument("--image", type=Path, default=IMAGE, help="the figure")
+    options = parse(parser)
     with clock(options):
         run(options)
 

@@ -4,6 +4,7 @@
 The first CSV has a row for each part of what BiasMonitor does once the last clip has been measured, for layers as wide
 as those of a classic ResNet-18 and of a ResNet-50: ``estimate`` (scores and intervals from the moments),
 ``scalars`` for TensorBoard and for CSVLogger, ``figures`` (drawing, TensorBoard, PNG files), ``JSON``, ``CSV``.
+The estimate is made where the network is, on ``--device``; all else is the host's work, as ``device`` says in each row.
 ``bytes`` is what one measurement adds; for the CSV and the PNG files, which are written anew each time, their size.
 
 The second CSV, ``…_growth.csv``, has the parts that depend on how many measurements there were before:
@@ -26,8 +27,9 @@ from typing import Any
 
 import torch
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
-from parts.common import report, seconds
-from parts.cost_parts import Watch, about, clock, cost_parser
+from parts.common import device_name, report, seconds
+from parts.cost_parts import Watch, about, computed, cost_parser
+from parts.options import clock, parse
 
 from staticdropout.callbacks import bias_publisher
 from staticdropout.callbacks.bias_files import PendingFiles, history_csv
@@ -40,6 +42,7 @@ from staticdropout.perturbations import VideoTriplets
 WIDTHS = {"ResNet-18": (64, 64, 128, 256, 512), "ResNet-50": (64, 256, 512, 1024, 2048)}
 LAYERS = ("model.stem", "model.res2", "model.res3", "model.res4", "model.res5")
 PAGES = {"bias": LAYERS}
+ESTIMATE = "estimate"
 SETTINGS = {"estimator": "paper", "threshold": 0.5, "num_clips": 100, "interval": "95 %, over 20 groups of clips"}
 # What BiasPublisher calls, and the part that its time counts for.
 PARTS = {
@@ -52,12 +55,12 @@ PARTS = {
 }
 
 
-def metrics_of(widths: Sequence[int], clips: int = 100) -> dict[str, StaticDynamicBias]:
-    """A metric for each layer that has seen random features."""
+def metrics_of(widths: Sequence[int], clips: int = 100, device: str = "cpu") -> dict[str, StaticDynamicBias]:
+    """A metric for each layer that has seen random features, on the device."""
     generator, metrics = torch.Generator().manual_seed(0), {}
     for layer, width in zip(LAYERS, widths, strict=True):
         anchor, *noise = torch.randn(3, clips, width, generator=generator)
-        metrics[layer] = StaticDynamicBias(width)
+        metrics[layer] = StaticDynamicBias(width).to(device)
         metrics[layer].update(anchor, anchor + noise[0], anchor + noise[1])
     return metrics
 
@@ -85,17 +88,18 @@ class Costs:
         if size is not None:
             self.bytes[part] = size  # of the last measurement
 
-    def rows(self, model: str) -> list[dict[str, Any]]:
+    def rows(self, model: str, device: str) -> list[dict[str, Any]]:
         return [
             {"layers_of": model, "part": part, "ms": round(statistics.median(ms[1:]), 2)}
             | {"slowest_ms": round(max(ms[1:]), 2), "bytes": self.bytes.get(part, "")}
+            | {"device": device_name(device if part == ESTIMATE else "cpu")}
             for part, ms in self.ms.items()
         ]
 
 
-def one_by_one(model: str, repeats: int) -> list[dict[str, Any]]:
+def one_by_one(model: str, repeats: int, device: str = "cpu") -> list[dict[str, Any]]:
     """Log measurements of one training and time each part; the first warms up."""
-    costs, metrics, watch = Costs(), metrics_of(WIDTHS[model]), Watch()
+    costs, metrics, watch = Costs(), metrics_of(WIDTHS[model], device=device), Watch()
     picture = {name: torch.rand(8, 112, 112, 3) for name in ("anchor", "same static", "same dynamic")}
     with tempfile.TemporaryDirectory() as name, watch.watching(PARTS):
         folder = Path(name)
@@ -104,8 +108,8 @@ def one_by_one(model: str, repeats: int) -> list[dict[str, Any]]:
         history: list[dict[str, Any]] = []
         watch.running = True
         for step in range(repeats + 1):
-            costs.add("estimate", seconds(partial(computed, metrics)))
-            biases = computed(metrics)
+            costs.add(ESTIMATE, seconds(partial(computed, metrics), device))
+            biases = {layer: LayerBias(*(part.cpu() for part in bias)) for layer, bias in computed(metrics).items()}
             history.append(record_of(biases, step))
             scalars = bias_scalars(history[-1]["layers"])
             for part, logger in (("scalars: TensorBoard", tensorboard), ("scalars: CSVLogger", table)):
@@ -122,14 +126,7 @@ def one_by_one(model: str, repeats: int) -> list[dict[str, Any]]:
         files = folder / "bias"
         costs.bytes |= {"figures: PNG": size(files, "*.png"), "CSV": size(files, "*.csv") // len(history)}
         costs.bytes["JSON"] = size(files, "*.json") // len(history)
-    return costs.rows(model)
-
-
-def computed(metrics: dict[str, StaticDynamicBias]) -> dict[str, LayerBias]:
-    """The estimate anew: a metric keeps its last one."""
-    for metric in metrics.values():
-        metric._computed = None
-    return {layer: metric.compute() for layer, metric in metrics.items()}
+    return costs.rows(model, device)
 
 
 def log(logger: Logger, scalars: dict[str, float], step: int) -> None:
@@ -165,18 +162,20 @@ def growth(model: str, counts: Sequence[int]) -> list[dict[str, Any]]:
 
 
 def run(options: argparse.Namespace) -> None:
-    rows = [row for model in WIDTHS for row in one_by_one(model, options.repeats)]
+    rows = [row for model in WIDTHS for row in one_by_one(model, options.repeats, options.device)]
     described = about(options, input="5 layers, 100 clips", precision="float64", repeats=options.repeats)
     report(rows, described, options.output)
     rows = growth("ResNet-50", options.counts)
-    report(rows, described, options.output.with_name(f"{options.output.stem}_growth.csv"))
+    report(rows, described | {"device": "cpu"}, options.output.with_name(f"{options.output.stem}_growth.csv"))
 
 
 def main() -> None:
     parser = cost_parser(__doc__, "cost_logging.csv")
-    parser.add_argument("--repeats", type=int, default=10)
-    parser.add_argument("--counts", type=int, nargs="+", default=[1, 10, 100, 1000])
-    options = parser.parse_args()
+    parser.add_argument("--repeats", type=int, default=10, help="measurements that are logged and timed")
+    parser.add_argument(
+        "--counts", type=int, nargs="+", default=[1, 10, 100, 1000], help="measurements so far, for the second CSV"
+    )
+    options = parse(parser)
     with clock(options):
         run(options)
 

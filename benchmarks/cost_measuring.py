@@ -36,7 +36,9 @@ import psutil
 import torch
 from numpy.typing import NDArray
 from parts.common import in_turns, report, seconds, spread
-from parts.cost_parts import CLASSES, about, batches, clock, cost_parser, trainer_for
+from parts.cost_parts import CLASSES, about, batches, cost_parser
+from parts.options import clock, parse
+from parts.trainers import trainer_for
 from torch import Tensor, nn
 
 from staticdropout.callbacks import VideoInputs
@@ -157,7 +159,8 @@ class MemoryWatch:
     """Highest memory of this process while it is watched, in MB: resident on the host, allocated on the GPU."""
 
     def __init__(self, device: str, interval: float = 0.01) -> None:
-        self.cuda, self.interval = device.startswith("cuda"), interval
+        self.device, self.interval = device, interval
+        self.cuda = device.startswith("cuda")
         self.highest = psutil.Process().memory_info().rss / 1e6
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
@@ -170,7 +173,7 @@ class MemoryWatch:
     def __enter__(self) -> Self:
         gc.collect()
         if self.cuda:
-            torch.cuda.reset_peak_memory_stats()
+            torch.cuda.reset_peak_memory_stats(self.device)
         self._thread.start()
         return self
 
@@ -180,7 +183,7 @@ class MemoryWatch:
         self.peaks = {"host": self.highest}
         """Highest memory by place, once the watch is over."""
         if self.cuda:
-            self.peaks["gpu"] = torch.cuda.max_memory_allocated() / 1e6
+            self.peaks["gpu"] = torch.cuda.max_memory_allocated(self.device) / 1e6
 
 
 def whole_measurement(way: str, clips: int, options: argparse.Namespace) -> dict[str, Any]:
@@ -234,18 +237,18 @@ def run(options: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = cost_parser(__doc__, "cost_measuring.csv")
-    parser.add_argument("--models", nargs="+", default=["resnet3d_r18", "resnet3d_r50"])
-    parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--frames", type=int, default=8)
-    parser.add_argument("--size", type=int, default=112)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--models", nargs="+", default=["resnet3d_r18", "resnet3d_r50"], help="networks by name")
+    parser.add_argument("--batch-size", type=int, default=8, help="clips in a batch")
+    parser.add_argument("--frames", type=int, default=8, help="of a clip")
+    parser.add_argument("--size", type=int, default=112, help="of the frames, in pixels")
+    parser.add_argument("--rounds", type=int, default=3, help="timed rounds")
     parser.add_argument("--clips", type=int, nargs="+", default=[300, 3000], help="of the measurements for memory")
-    parser.add_argument("--small-model", default="resnet3d_r18")
-    parser.add_argument("--small-batch", type=int, default=20)
-    parser.add_argument("--small-frames", type=int, default=4)
-    parser.add_argument("--small-size", type=int, default=32)
+    parser.add_argument("--small-model", default="resnet3d_r18", help="the network of those, by name")
+    parser.add_argument("--small-batch", type=int, default=20, help="clips in a batch of theirs")
+    parser.add_argument("--small-frames", type=int, default=4, help="of a clip of theirs")
+    parser.add_argument("--small-size", type=int, default=32, help="of their frames, in pixels")
     parser.add_argument("--child", nargs=2, metavar=("WAY", "CLIPS"), help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    options = parse(parser)
     with clock(options):
         run(options)
 

@@ -30,7 +30,9 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from parts.common import report, seconds, spread, wait
-from parts.cost_parts import CLASSES, Noise, Watch, about, clock, cost_parser, trainer_for
+from parts.cost_parts import CLASSES, Noise, Watch, about, cost_parser
+from parts.options import clock, parse
+from parts.trainers import trainer_for
 from torch.utils.data import DataLoader
 
 from staticdropout.callbacks import StaticDropout, VideoInputs
@@ -209,14 +211,14 @@ def run(options: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = cost_parser(__doc__, "cost_static_dropout.csv")
-    parser.add_argument("--models", nargs="+", default=["resnet3d_r18", "resnet3d_r50"])
-    parser.add_argument("--precisions", nargs="+", default=["32-true", "bf16-mixed"])
-    parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--frames", type=int, default=8)
-    parser.add_argument("--size", type=int, default=112)
-    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--models", nargs="+", default=["resnet3d_r18", "resnet3d_r50"], help="networks by name")
+    parser.add_argument("--precisions", nargs="+", default=["32-true", "bf16-mixed"], help="as the Trainer names them")
+    parser.add_argument("--batch-size", type=int, default=8, help="clips in a batch")
+    parser.add_argument("--frames", type=int, default=8, help="of a clip")
+    parser.add_argument("--size", type=int, default=112, help="of the frames, in pixels")
+    parser.add_argument("--rounds", type=int, default=10, help="timed rounds")
     parser.add_argument("--windows", type=int, default=2, help="pairs of whole windows, of the first model alone")
-    options = parser.parse_args()
+    options = parse(parser)
     with clock(options):
         run(options)
 

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from parts.common import HelpFormatter
 from parts.dashboard_browser import Browser, tensorboard
 
 PAGES = ("custom_scalars", "timeseries", "images", "text")
@@ -72,12 +73,14 @@ def show(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     parser.add_argument("--logdir", type=Path, required=True, help="of one training, or of several to compare")
-    parser.add_argument("--out", type=Path, default=Path("screenshots"))
-    parser.add_argument("--pages", nargs="+", default=list(PAGES), choices=PAGES)
-    parser.add_argument("--themes", nargs="+", default=["light", "dark"], choices=["light", "dark"])
-    parser.add_argument("--size", type=int, nargs=2, default=[1230, 1115], metavar=("WIDTH", "HEIGHT"))
+    parser.add_argument("--out", type=Path, default=Path("screenshots"), help="folder of the pictures")
+    parser.add_argument("--pages", nargs="+", default=list(PAGES), choices=PAGES, help="pages of TensorBoard")
+    parser.add_argument("--themes", nargs="+", default=["light", "dark"], choices=["light", "dark"], help="a PNG each")
+    parser.add_argument(
+        "--size", type=int, nargs=2, default=[1230, 1115], metavar=("WIDTH", "HEIGHT"), help="of the window, in pixels"
+    )
     parser.add_argument("--scale", type=float, default=1.0, help="2 for twice as many pixels")
     options = parser.parse_args()
     with tensorboard(options.logdir) as address, Browser(options.size[0], options.size[1], options.scale) as browser:

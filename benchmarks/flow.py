@@ -14,7 +14,7 @@ ellipse that moves before the other, as JPEG. All times in milliseconds, medians
 RAFT has random weights: its time is that of trained ones, its flow is noise, so its files and their loading are left
 out. On the CPU ``compute_flow`` gives it one worker, and all of PyTorch's threads.
 
-Run: ``python benchmarks/flow.py``
+Run: ``python benchmarks/flow.py`` (about 2 minutes on two cores).
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from __future__ import annotations
 import argparse
 import statistics
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -31,7 +30,8 @@ from typing import Any
 import cv2
 import torch
 import torchvision
-from parts.common import RESULTS, environment, report
+from parts.common import RESULTS, HelpFormatter, device_name, environment, in_turns, report, seconds, spread
+from parts.options import add_device
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
@@ -74,23 +74,21 @@ def moving(count: int, height: int, width: int) -> Tensor:
     return (torch.stack(frames) * 255).round().byte()
 
 
-def milliseconds(call: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    call()
-    return (time.perf_counter() - start) * 1000
+def milliseconds(times: Sequence[float]) -> float:
+    """Median of times in seconds."""
+    return round(1000 * statistics.median(times), 3)
 
 
-def median(values: Sequence[float]) -> float:
-    return round(statistics.median(values), 3)
+def computing(
+    estimator: FlowEstimator, frames: Sequence[Path], folder: Path, workers: int, form: FileFormat
+) -> Callable[[], object]:
+    """A call that computes the flow of a sequence, into a new folder below the given one each time."""
 
+    def compute() -> None:
+        out = tempfile.mkdtemp(dir=folder)
+        compute_flow([("moving", frames)], out, estimator, file_format=form, num_workers=workers, progress=False)
 
-def compute(estimator: FlowEstimator, frames: Sequence[Path], out: Path, workers: int, form: FileFormat) -> float:
-    """Compute the flow of a sequence into an empty folder: milliseconds a pair."""
-    sequences = [("moving", frames)]
-    spent = milliseconds(
-        lambda: compute_flow(sequences, out, estimator, file_format=form, num_workers=workers, progress=False)
-    )
-    return spent / (len(frames) - 1)
+    return compute
 
 
 def measure(
@@ -101,35 +99,36 @@ def measure(
     frames = [folder / f"{size}_{index:05d}.jpg" for index in range(len(images))]
     for path, image in zip(frames, images, strict=True):
         Image.fromarray(image.permute(1, 2, 0).numpy()).save(path, quality=95)
-    workers = options.workers if estimator.parallel else [1]
-    times: dict[int, list[float]] = {number: [] for number in workers}
-    for turn in range(options.repeats + 1):
-        for number in workers:
-            out = folder / f"{estimator.name}_{size}_{form}_{turn}_{number}"
-            times[number].append(compute(estimator, frames, out, number, form))
-    alone = median([milliseconds(lambda: estimator(images[:2])) for _ in range(options.repeats + 1)][1:])
-    columns: dict[str, Any] = {"estimator_ms": alone, "file_kb": "", "picture_ms": "", "pixels_ms": ""}
+    out = folder / f"{estimator.name}_{size}_{form}"
+    out.mkdir()
+    workers = [str(number) for number in options.workers] if estimator.parallel else ["1"]
+    device = "cpu" if estimator.name == "dis" else options.device
+    ways = {number: computing(estimator, frames, out, int(number), form) for number in workers}
+    times = in_turns(ways, options.repeats, device)
+    (alone,) = in_turns({"": lambda: estimator(images[:2])}, options.repeats, device).values()
+    columns: dict[str, Any] = {"estimator_ms": milliseconds(alone), "file_kb": "", "picture_ms": "", "pixels_ms": ""}
     if estimator.name == "dis":
-        files = sorted(out.rglob(f"*.{form}"))
+        files = sorted(next(out.iterdir()).rglob(f"*.{form}"))
         again = [file for _ in range(options.repeats) for file in files]
         columns["file_kb"] = round(statistics.mean(file.stat().st_size for file in files) / 1e3, 1)
-        columns["picture_ms"] = median([milliseconds(partial(read_flow_picture, file)) for file in again])
-        columns["pixels_ms"] = median([milliseconds(partial(read_flow, file)) for file in again])
+        # Not by common.in_turns: a garbage collection before each call takes longer than the call.
+        columns["picture_ms"] = milliseconds([seconds(partial(read_flow_picture, file)) for file in again])
+        columns["pixels_ms"] = milliseconds([seconds(partial(read_flow, file)) for file in again])
     rows = []
-    for number in workers:  # the first turn has warmed up
-        ratios = [t / first for t, first in zip(times[number][1:], times[workers[0]][1:], strict=True)]
+    for number, taken in times.items():
         row = {"method": estimator.name, "size": size, "format": form, "workers": number, "pairs": len(frames) - 1}
-        row |= {"pair_ms": median(times[number][1:]), "ratio": median(ratios)}
-        rows.append(row | {"lowest": round(min(ratios), 3), "highest": round(max(ratios), 3), **columns})
+        row |= {"pair_ms": round(milliseconds(taken) / (len(frames) - 1), 3), **spread(taken, times[workers[0]])}
+        rows.append({**row, **columns, "device": device_name(device)})
     return rows
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--workers", nargs="+", type=int, default=[1, 2])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
+    parser.add_argument("--workers", nargs="+", type=int, default=[1, 2], help="threads of compute_flow")
     parser.add_argument("--pairs", type=int, default=20, help="of the sequence for DIS; RAFT gets a tenth")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--output", type=Path, default=RESULTS / "flow.csv")
+    parser.add_argument("--repeats", type=int, default=5, help="timed rounds")
+    add_device(parser, "for RAFT: all else runs on the CPU")
+    parser.add_argument("--output", type=Path, default=RESULTS / "flow.csv", help="the CSV")
     options = parser.parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as name:
@@ -137,14 +136,14 @@ def main() -> None:
         torch.save(raft_small().state_dict(), folder / "raft_small.pth")
         estimators = {
             "dis": get_estimator("dis"),
-            "raft": RaftFlow("raft_small", folder / "raft_small.pth", device="cpu"),
+            "raft": RaftFlow("raft_small", folder / "raft_small.pth", device=options.device),
         }
         for height, width in SIZES:
             images = moving(options.pairs + 1, height, width)
             for form in FILES:
                 rows += measure(estimators["dis"], images, folder, form, options)
             rows += measure(estimators["raft"], images[: max(2, options.pairs // 10 + 1)], folder, "png", options)
-    about = environment("cpu", precision="float32", layout="NCHW", repeats=options.repeats)
+    about = environment("cpu", precision="float32", layout="NCHW", clock="wall", repeats=options.repeats)
     report(rows, about | {"opencv": cv2.__version__, "torchvision": torchvision.__version__}, options.output)
 
 

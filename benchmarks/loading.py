@@ -36,17 +36,19 @@ from typing import Any
 from unittest import mock
 
 import torch
-from parts.common import RESULTS, environment, in_turns, report, spread
+from parts.common import RESULTS, HelpFormatter, environment, in_turns, report, spread
 from parts.loading_parts import measure_parts
 from parts.loading_training import measure_training
 from parts.loading_videos import megabytes, rewrite, write_frames, write_like_ssv2
 from parts.loading_ways import SHORT_SIDE, data_module, epoch, plain_loader
+from parts.options import add_device
 
 from staticdropout.datamodules import READERS
 from staticdropout.datamodules.readers.traits import Traits
 from staticdropout.errors import ReaderNotAvailableError
 
 SEGMENTS, WINDOW, PLAIN, ASKING = "segments", "window", "every frame", "size by decoding"
+CLOCK = "wall for clips a second and for ratios with workers; processor for CPU ms and for ratios without"
 
 
 class Counted:
@@ -156,17 +158,18 @@ def videos(folder: Path, data: Path | None, count: int) -> dict[str, Path]:
 
 def main() -> None:
     """Measure and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     parser.add_argument("--data", type=Path, help="real videos in the layout of Something-Something V2")
     parser.add_argument("--videos", type=int, default=48, help="number of generated videos")
-    parser.add_argument("--readers", nargs="+", default=available())
-    parser.add_argument("--workers", nargs="+", type=int, default=[0, 2])
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--readers", nargs="+", default=available(), help="readers of videos; those that are installed")
+    parser.add_argument("--workers", nargs="+", type=int, default=[0, 2], help="worker processes of the loader")
+    parser.add_argument("--repeats", type=int, default=5, help="timed rounds")
     parser.add_argument("--steps", type=int, default=8, help="training steps that are timed; 0: no training")
-    parser.add_argument("--device", default="cpu", help="of the training; videos are decoded on the CPU")
-    parser.add_argument("--output", type=Path, default=RESULTS / "loading.csv")
+    add_device(parser, "for the training: videos are decoded on the CPU")
+    parser.add_argument("--output", type=Path, default=RESULTS / "loading.csv", help="the first CSV; two more beside")
     options = parser.parse_args()
-    threads, about = torch.get_num_threads(), {"precision": "uint8", "layout": "BCTHW"}
+    threads = torch.get_num_threads()
+    about: dict[str, Any] = {"precision": "uint8", "layout": "BCTHW"}
     about["input"] = "real videos" if options.data else f"{options.videos} generated videos"
 
     def output(part: str) -> Path:
@@ -177,15 +180,15 @@ def main() -> None:
         natural = {reader: roots["jpeg" if reader == "frames" else "original"] for reader in options.readers}
         torch.set_num_threads(1)
         rows = measure_loading(roots, options.readers, options.workers, options.repeats)
-        report(rows, environment("cpu", **about), options.output)
+        report(rows, environment("cpu", **about, clock=CLOCK, repeats=options.repeats), options.output)
         rows = [row for reader, root in natural.items() for row in measure_parts(root, reader, options.repeats)]
-        report(rows, environment("cpu", **about), output("parts"))
+        report(rows, environment("cpu", **about, clock="processor", repeats=options.repeats), output("parts"))
         if options.steps:
             torch.set_num_threads(threads)
             settings = itertools.product(options.readers, options.workers)
             modules = {(reader, count): data_module(natural[reader], reader, count) for reader, count in settings}
             rows = measure_training(modules, options.steps, options.device)
-            about |= {"precision": "float32", "network": "resnet3d_r18"}
+            about |= {"precision": "float32", "network": "resnet3d_r18", "clock": "wall", "steps": options.steps}
             report(rows, environment(options.device, **about), output("training"))
 
 

@@ -17,10 +17,10 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from parts.common import RESULTS
+from parts.common import RESULTS, HelpFormatter
 
 DOCS = Path(__file__).parent.parent / "docs"
-ABOUT = ("input", "device", "machine", "threads", "clock", "torch", "date")
+ABOUT = ("input", "device", "machine", "threads", "clock", "repeats", "rounds", "steps", "torch", "date")
 PLACE = re.compile(r"(<!-- table: (\S+?)(?: \| (.*?))? -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -46,7 +46,8 @@ def csv_table(path: Path, columns: str) -> str:
     pairs = [column.strip().partition(" as ")[::2] for column in columns.split(",")]
     if missing := [name for name, _ in pairs if name not in rows[0]]:
         raise SystemExit(f"{path} has no column {', '.join(missing)}; it has {', '.join(rows[0])}.")
-    about = ", ".join(f"{name} {rows[0][name]}" for name in ABOUT if rows[0].get(name))
+    values = {name: list(dict.fromkeys(row[name] for row in rows if row.get(name))) for name in ABOUT}
+    about = ", ".join(f"{name} {' and '.join(found)}" for name, found in values.items() if found)
     lines = [[row[name] for name, _ in pairs] for row in rows]
     return f"{table([heading or name for name, heading in pairs], lines)}\n\n*{about}*\n"
 
@@ -76,7 +77,7 @@ def fill_page(page: Path, tables: Mapping[str, str] | None = None, results: Path
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     parser.add_argument("pages", type=Path, nargs="*", help="Markdown files (default: all in docs/)")
     for page in parser.parse_args().pages or sorted(DOCS.glob("*.md")):
         fill_page(page)

@@ -30,7 +30,7 @@ from typing import Any
 
 import torch
 from pages import fill_page
-from parts.common import RESULTS, environment, report
+from parts.common import RESULTS, HelpFormatter, environment, report
 from parts.recovery_layers import layer
 from parts.recovery_network import network_rows
 from parts.recovery_page import draw_figures, tables
@@ -124,13 +124,13 @@ def by_distance(case: Case, distance: Tensor, right: Tensor) -> list[dict[str, A
 
 def main() -> None:
     """Run the studies."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     parser.add_argument("--repetitions", type=int, default=300, help="samples of clips for every case")
     parser.add_argument("--workers", type=int, default=2, help="processes")
-    parser.add_argument("--studies", nargs="+", choices=STUDIES, default=list(STUDIES))
+    parser.add_argument("--studies", nargs="+", choices=STUDIES, default=list(STUDIES), help="of the studies above")
     parser.add_argument("--figures", action="store_true", help="also draw the figures and fill the tables of the page")
     parser.add_argument("--only-figures", action="store_true", help="do that with the CSVs that are there, no more")
-    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the CSVs")
     args = parser.parse_args()
     if args.only_figures:
         page(args.output)

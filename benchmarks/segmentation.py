@@ -25,7 +25,7 @@ parts of the co-attention that nothing uses.
 
 Run: ``python benchmarks/segmentation.py --official DIR``, where DIR holds checkouts of tfzhou/MATNet,
 MSiam/MATNet_FusionCrossConStudy, OliverRensu/RTNet and YorkUCVIL/Static-Dynamic-Interpretability, or some of them.
-OMP_NUM_THREADS sets the number of threads.
+OMP_NUM_THREADS sets the number of threads. It takes about an hour on two cores, most of it for the training passes.
 """
 
 from __future__ import annotations
@@ -39,7 +39,6 @@ import resource
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -48,7 +47,8 @@ from unittest.mock import MagicMock, patch
 
 import torch
 import torchvision
-from parts.common import RESULTS, environment, report
+from parts.common import RESULTS, HelpFormatter, environment, in_turns, report, spread
+from parts.options import add_device
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -160,27 +160,20 @@ def make_pass(task: Task, side: str) -> Callable[[], None]:
                 net.zero_grad()
                 values = maps.values() if isinstance(maps, dict) else maps
                 torch.stack([m.mean() for m in values]).sum().backward()  # type: ignore[no-untyped-call]
-        if task.device.startswith("cuda"):
-            torch.cuda.synchronize()
 
     return run
 
 
 def measure_time(task: Task) -> dict[str, Any]:
     """Run the sides in turns. The first pass of each warms up, and its multiply-adds are counted."""
-    passes = [make_pass(task, side) for side in task.sides]
+    passes = {side: make_pass(task, side) for side in task.sides}
     gmacs = []
-    for run in passes:
+    for run in passes.values():
         with FlopCounterMode(display=False) as counter:
             run()
         gmacs.append(round(counter.get_total_flops() / 2e9, 2))
-    seconds: list[list[float]] = [[] for _ in passes]
-    for turn in range(task.repeats):
-        for run, times in list(zip(passes, seconds, strict=True))[:: 1 if turn % 2 == 0 else -1]:
-            start = time.perf_counter()
-            run()
-            times.append(time.perf_counter() - start)
-    return {"seconds": seconds, "gmacs": gmacs}
+    times = in_turns(passes, task.repeats, task.device, warmup=0)
+    return {"seconds": list(times.values()), "gmacs": gmacs}
 
 
 def measure_memory(task: Task) -> dict[str, Any]:
@@ -191,20 +184,22 @@ def measure_memory(task: Task) -> dict[str, Any]:
         return 1024 * int(Path("/proc/self/status").read_text().partition(f"{field}:")[2].split()[0])
 
     if on_gpu:
-        torch.cuda.set_per_process_memory_fraction(min(1.0, LIMIT / torch.cuda.mem_get_info()[1]))
-        torch.cuda.reset_peak_memory_stats()
+        whole = torch.cuda.mem_get_info(task.device)[1]
+        torch.cuda.set_per_process_memory_fraction(min(1.0, LIMIT / whole), task.device)
+        torch.cuda.reset_peak_memory_stats(task.device)
     else:
         resource.setrlimit(resource.RLIMIT_DATA, (LIMIT, LIMIT))
         # The peak begins anew; ru_maxrss would begin with the peaks of the parent and of building the network.
         Path("/proc/self/clear_refs").write_text("5")
-    before = torch.cuda.memory_allocated() if on_gpu else resident("VmRSS")
+    before = torch.cuda.memory_allocated(task.device) if on_gpu else resident("VmRSS")
     try:
         run()
     except RuntimeError as error:
         if not NO_MEMORY.search(str(error)):
             raise
         return {"mb": None}
-    return {"mb": round(((torch.cuda.max_memory_allocated() if on_gpu else resident("VmHWM")) - before) / 1e6, 1)}
+    peak = torch.cuda.max_memory_allocated(task.device) if on_gpu else resident("VmHWM")
+    return {"mb": round((peak - before) / 1e6, 1)}
 
 
 def in_own_process(task: Task) -> Any:
@@ -235,22 +230,22 @@ def measure(task: Task, official: str) -> dict[str, Any]:
             row |= {f"{prefix}seconds": round(statistics.median(seconds), 4), f"{prefix}gmacs": gmacs}
         row["seconds_a_mask"] = round(row["seconds"] / masks, 4)
         if beside:
-            ratios = [ours / theirs for ours, theirs in zip(*found["seconds"], strict=True)]
-            row |= {"ratio": round(statistics.median(ratios), 4), "peak_ratio": round(peaks[0] / peaks[1], 4)}
-            row |= {"lowest": round(min(ratios), 4), "highest": round(max(ratios), 4)}
+            row |= {**spread(*found["seconds"]), "peak_ratio": round(peaks[0] / peaks[1], 4)}
     print(*(f"{key} {row[key]}" for key in ("network", "kind", "size", "seconds", "ratio", "peak_ratio")), flush=True)
     return row
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", choices=NETWORKS, default=list(NETWORKS))
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
-    parser.add_argument("--size", nargs=2, type=int, metavar=("HEIGHT", "WIDTH"), help="instead of the official ones")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
+    parser.add_argument("--models", nargs="+", choices=NETWORKS, default=list(NETWORKS), help="networks by name")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="kinds of passes")
+    parser.add_argument(
+        "--size", nargs=2, type=int, metavar=("HEIGHT", "WIDTH"), help="in pixels, instead of the official sizes"
+    )
     parser.add_argument("--official", default="", metavar="DIR", help="folder of checkouts of the official code")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--output", type=Path, default=RESULTS / "segmentation.csv")
+    add_device(parser)
+    parser.add_argument("--repeats", type=int, default=5, help="timed rounds")
+    parser.add_argument("--output", type=Path, default=RESULTS / "segmentation.csv", help="the CSV")
     parser.add_argument("--task", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.task:
@@ -266,7 +261,7 @@ def main() -> None:
         for size in ([options.size] if options.size else NETWORKS[model].sizes)
     ]
     precision = "float32, TF32 convolutions" if options.device.startswith("cuda") else "float32"
-    about = environment(options.device, precision=precision, layout="NCHW", repeats=options.repeats)
+    about = environment(options.device, precision=precision, layout="NCHW", clock="wall", repeats=options.repeats)
     report(rows, about, options.output)
 
 

@@ -30,7 +30,8 @@ from typing import Any
 
 import torch
 from pages import DOCS
-from parts.common import RESULTS, environment
+from parts.common import RESULTS, HelpFormatter, environment
+from parts.options import add_device
 from parts.shapes_arms import ARMS, BASELINES, CANDIDATES, FAMILIES, REFERENCES, TWINS
 from parts.shapes_report import write_report
 from parts.shapes_task import Task
@@ -57,6 +58,8 @@ def read_runs(folder: Path, arms: Iterable[str], seeds: Iterable[int]) -> list[d
                 f"{run_file(folder, run['arm'], run['seed'])} was made with another task, schedule or arm than the "
                 "code has. Delete it, or name another --folder."
             )
+    if len(devices := {run["about"].get("device", "cpu") for run in runs}) > 1:
+        raise SystemExit(f"Runs of {' and '.join(sorted(devices))} are no pairs. Name a --folder for each.")
     return runs
 
 
@@ -110,11 +113,11 @@ def finalists(runs: Sequence[Mapping[str, Any]], each: int = 2) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("runs/shapes_study"), help="clips and runs")
     parser.add_argument("--only", choices=("selection", "confirmation", "report"), help="one part (default: all)")
     parser.add_argument("--workers", type=int, help="trainings at a time (default: one a core, one on a GPU)")
-    parser.add_argument("--device", default="cpu")
+    add_device(parser)
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the CSVs")
     parser.add_argument("--figures", type=Path, default=DOCS / "images", help="folder of the figures")
     parser.add_argument("--page", type=Path, default=DOCS / "study.md", help="page with the tables")

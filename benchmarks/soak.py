@@ -25,7 +25,9 @@ import psutil
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 from lightning.pytorch.loggers import TensorBoardLogger
-from parts.common import RESULTS, environment, report
+from parts.common import RESULTS, HelpFormatter, environment, report
+from parts.options import add_device
+from parts.trainers import place
 
 from staticdropout.callbacks import BiasMonitor, ShuffledValidation, StaticDropout
 from staticdropout.datamodules import MovingShapesDataModule
@@ -111,7 +113,7 @@ def problems(rows: Sequence[Mapping[str, Any]], warm_up: float = WARM_UP) -> lis
     return found
 
 
-def soak(minutes: float, interval: float, workers: int, folder: Path) -> list[dict[str, Any]]:
+def soak(minutes: float, interval: float, workers: int, folder: Path, device: str = "cpu") -> list[dict[str, Any]]:
     """Train for so many minutes and return the rows."""
     seed_everything(0, workers=True, verbose=False)
     data = MovingShapesDataModule(
@@ -125,7 +127,7 @@ def soak(minutes: float, interval: float, workers: int, folder: Path) -> list[di
     monitor = BiasMonitor(layers=["model.stem", "model.res*"], num_clips=32, verbose=False)
     watch = Watch(monitor, interval)
     trainer = Trainer(
-        accelerator="cpu",
+        **place(device),
         max_epochs=-1,
         max_time={"seconds": round(60 * minutes)},
         val_check_interval=25,
@@ -141,16 +143,18 @@ def soak(minutes: float, interval: float, workers: int, folder: Path) -> list[di
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=40.0)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
+    parser.add_argument("--minutes", type=float, default=40.0, help="of the training")
     parser.add_argument("--interval", type=float, default=60.0, help="seconds between two rows")
     parser.add_argument("--workers", type=int, default=4, help="worker processes of each loader")
-    parser.add_argument("--output", type=Path, default=RESULTS / "soak.csv")
+    add_device(parser, "for the training: the memory that is watched is the host's")
+    parser.add_argument("--output", type=Path, default=RESULTS / "soak.csv", help="the CSV")
     args = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        rows = soak(args.minutes, args.interval, args.workers, Path(folder))
-    report(rows, environment("cpu", workers_per_loader=args.workers, model="resnet3d_r18, width 8"), args.output)
+        rows = soak(args.minutes, args.interval, args.workers, Path(folder), args.device)
+    about = environment(args.device, workers_per_loader=args.workers, model="resnet3d_r18, width 8")
+    report(rows, about, args.output)
     found = problems(rows)
     print("\n".join(found) or "Flat: no growth of memory or file descriptors after the warm-up, no hang.")
     sys.exit(bool(found))

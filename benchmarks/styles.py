@@ -26,7 +26,8 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from parts.common import RESULTS, environment, in_turns, report
+from parts.common import RESULTS, HelpFormatter, environment, in_turns, report
+from parts.options import add_device
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms.v2.functional import center_crop, resize
@@ -169,13 +170,13 @@ def measure(names: list[str], clips: list[Tensor], device: str) -> list[dict[str
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--styles", nargs="+", default=list_styles())
-    parser.add_argument("--device", default="cpu")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
+    parser.add_argument("--styles", nargs="+", default=list_styles(), help="styles by name")
+    add_device(parser, "for the styles: what they change is judged on the CPU")
     parser.add_argument("--sizes", nargs="+", type=int, default=list(SIZES), help="for the speed, in pixels")
-    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--repeats", type=int, default=7, help="timed rounds, for the speed")
     parser.add_argument("--generated", action="store_true", help="use generated clips even where real ones are present")
-    parser.add_argument("--output", type=Path, default=RESULTS / "styles.csv")
+    parser.add_argument("--output", type=Path, default=RESULTS / "styles.csv", help="the CSV")
     options = parser.parse_args()
     use_real = (DATA / "clips").is_dir() and not options.generated
     clips = real_clips(16, 256) if use_real else generated_clips(8, 16, 256)
@@ -190,6 +191,8 @@ def main() -> None:
         input=f"{len(clips)} {kind} clips of 16 frames; noise for the speed",
         precision="float32",
         layout="BCTHW",
+        clock="wall",
+        repeats=options.repeats,
         opencv=cv2.__version__,
     )
     report(rows, about, options.output)

@@ -39,7 +39,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import statistics
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
@@ -48,7 +47,8 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from parts.common import RESULTS, environment, in_turns, report, spread
+from parts.common import RESULTS, HelpFormatter, environment, in_turns, report, spread
+from parts.options import add_clock, add_device, clock, clock_name, parse
 from parts.training_networks import CLASSES, NETWORKS, carried_over, ceiling, gmacs, official
 from torch import Tensor, nn
 from torch.nn import functional
@@ -58,7 +58,16 @@ from staticdropout.models.checkpoints import to_own_names
 from staticdropout.models.video_conv import VideoConv3d
 
 KINDS = {
-    "inference": ("plain", "channels_last", "ours", "fused", "in_place", "pytorchvideo_bf16", "ours_bf16", "in_place_bf16"),
+    "inference": (
+        "plain",
+        "channels_last",
+        "ours",
+        "fused",
+        "in_place",
+        "pytorchvideo_bf16",
+        "ours_bf16",
+        "in_place_bf16",
+    ),
     "training": ("plain", "channels_last", "ours", "pytorchvideo_bf16", "ours_bf16"),
 }
 COMPILED = ("ours_compiled", "ours_bf16_compiled")
@@ -176,31 +185,10 @@ def measure(
     return rows
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=NETWORKS)
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
-    parser.add_argument(
-        "--sizes", nargs="+", type=int, default=[112, 224], help="pixels; a multiple of 32 or half of one"
-    )
-    parser.add_argument("--clips", type=int, default=4, help="of a pass at 112 pixels; fewer at more pixels")
-    parser.add_argument("--frames", type=int, default=0, help="of a clip, instead of what each network was made for")
-    parser.add_argument("--processor-time", action="store_true", help="for a busy machine; with one thread only")
-    parser.add_argument("--compile", action="store_true", help="add the compiled ways; minutes for each network")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of training.csv and inference.csv")
-    parser.add_argument("--suffix", default="", help="of their names, such as _one_thread")
-    options = parser.parse_args()
-    try:
-        importlib.import_module("pytorchvideo")
-    except ImportError:
-        parser.error("pytorchvideo is not installed; the end of the text above (--help) says how to get it")
-    if options.processor_time:
-        patch("parts.common.time.perf_counter", time.process_time).start()
+def run(options: argparse.Namespace) -> None:
     peaks = {"float32": ceiling(options.device, torch.float32), "bfloat16": ceiling(options.device, torch.bfloat16)}
     layout = "pytorchvideo and plain NCTHW, others NTHWC"
-    about = {"layout": layout, "repeats": options.repeats, "clock": "processor" if options.processor_time else "wall"}
+    about = {"layout": layout, "repeats": options.repeats, "clock": clock_name(options)}
     for kind in options.kinds:
         ways = (*KINDS[kind], *(COMPILED if options.compile else ()))
         rows = [
@@ -210,6 +198,30 @@ def main() -> None:
             for row in measure(name, kind, size, ways, options, peaks)
         ]
         report(rows, environment(options.device, **about), options.results / f"{kind}{options.suffix}.csv")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=NETWORKS, help="by name")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), help="kinds of passes")
+    parser.add_argument(
+        "--sizes", nargs="+", type=int, default=[112, 224], help="pixels; a multiple of 32 or half of one"
+    )
+    parser.add_argument("--clips", type=int, default=4, help="of a pass at 112 pixels; fewer at more pixels")
+    parser.add_argument("--frames", type=int, help="of a clip, instead of what each network was made for")
+    add_clock(parser)
+    parser.add_argument("--compile", action="store_true", help="add the compiled ways; minutes for each network")
+    add_device(parser)
+    parser.add_argument("--repeats", type=int, default=7, help="timed rounds")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of training.csv and inference.csv")
+    parser.add_argument("--suffix", default="", help="of their names, such as _one_thread")
+    options = parse(parser)
+    try:
+        importlib.import_module("pytorchvideo")
+    except ImportError:
+        parser.error("pytorchvideo is not installed; the end of the text above (--help) says how to get it")
+    with clock(options):
+        run(options)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from parts.common import RESULTS, environment, in_turns, report, spread
+from parts.common import RESULTS, HelpFormatter, environment, in_turns, report, spread
+from parts.options import add_device
 from torch import Tensor, nn
 
 from staticdropout.models import create_model
@@ -118,19 +119,25 @@ def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 def main() -> None:
     """Measure and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     parser.add_argument("--sizes", nargs="+", type=int, default=list(SIZES), help="of the frames, in pixels")
-    parser.add_argument("--networks", nargs="+", default=["resnet3d_r18", "resnet3d_r50"])
-    parser.add_argument("--flow-networks", nargs="+", default=["matnet"])
+    parser.add_argument("--networks", nargs="+", default=["resnet3d_r18", "resnet3d_r50"], help="networks for clips")
+    parser.add_argument("--flow-networks", nargs="+", default=["matnet"], help="networks for pictures with flow")
     parser.add_argument("--clips", type=int, default=24, help="clips, or pictures, that triplets are made of at once")
     parser.add_argument("--forward-clips", type=int, default=2, help="clips, or pictures, in a forward pass")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--output", type=Path, default=RESULTS / "triplets.csv")
+    parser.add_argument("--repeats", type=int, default=5, help="timed rounds")
+    add_device(parser)
+    parser.add_argument("--output", type=Path, default=RESULTS / "triplets.csv", help="the CSV")
     options = parser.parse_args()
-    given = f"noise, {FRAMES} frames a clip"
-    rows = measure(options)
-    report(rows, environment(options.device, input=given, precision="float32", layout="BCTHW"), options.output)
+    about = environment(
+        options.device,
+        input=f"noise, {FRAMES} frames a clip",
+        precision="float32",
+        layout="BCTHW",
+        clock="wall",
+        repeats=options.repeats,
+    )
+    report(measure(options), about, options.output)
 
 
 if __name__ == "__main__":

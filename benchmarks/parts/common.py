@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every benchmark shares: timing ways of doing the same thing side by side, and rows with their environment."""
+"""What every benchmark shares: help with defaults, times of ways that take turns, rows with their environment."""
 
 from __future__ import annotations
 
+import argparse
 import csv
 import gc
 import importlib.metadata
@@ -22,6 +23,23 @@ from rich.table import Table
 RESULTS = Path(__file__).parents[1] / "results"
 
 
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """The docstring as it is written, and behind each option its default, as one would type it."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        default = action.default
+        if default in (None, "", argparse.SUPPRESS) or default is False or not action.help:
+            return action.help
+        words = default if isinstance(default, list | tuple) else [default]
+        typed = " ".join(map(self._typed, words)).replace("%", "%%")
+        return f"{action.help} (default: {typed})"
+
+    @staticmethod
+    def _typed(word: Any) -> str:
+        here = isinstance(word, Path) and word.is_relative_to(Path.cwd())
+        return str(word.relative_to(Path.cwd()) if here else word)
+
+
 def machine() -> str:
     """Processor and number of cores."""
     path = Path("/proc/cpuinfo")
@@ -29,11 +47,16 @@ def machine() -> str:
     return f"{found[1] if found else platform.machine()}, {os.cpu_count()} cores"
 
 
+def device_name(device: str) -> str:
+    """What a device is called in the results: ``cpu``, or the name of the GPU."""
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else device
+
+
 def environment(device: str, **more: Any) -> dict[str, Any]:
     """What a number has to be quoted with."""
     return {
         **more,
-        "device": torch.cuda.get_device_name() if device.startswith("cuda") else device,
+        "device": device_name(device),
         "machine": machine(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
@@ -45,7 +68,7 @@ def environment(device: str, **more: Any) -> dict[str, Any]:
 def wait(device: str) -> None:
     """Wait for the work that a GPU has been given."""
     if device.startswith("cuda"):
-        torch.cuda.synchronize()
+        torch.cuda.synchronize(device)
 
 
 def seconds(work: Callable[[], Any], device: str = "cpu") -> float:
@@ -92,14 +115,21 @@ def spread(values: Sequence[float], others: Sequence[float]) -> dict[str, float]
 
 
 def report(rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any], output: Path) -> None:
-    """Write rows to a CSV, each with its environment, and print them as a table."""
+    """Write rows to a CSV, each with its environment, and print them as a table.
+
+    Args:
+        rows: what was measured. What a row itself says of its environment (say, its ``device``) holds for that row.
+        about: the environment of the other rows.
+        output: the CSV.
+    """
     output.parent.mkdir(parents=True, exist_ok=True)
     columns = list(dict.fromkeys(key for row in rows for key in row))
+    shared = {key: value for key, value in about.items() if key not in columns}
     with output.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=[*columns, *about], lineterminator="\n", restval="")
+        writer = csv.DictWriter(file, fieldnames=[*columns, *shared], lineterminator="\n", restval="")
         writer.writeheader()
-        writer.writerows({**row, **about} for row in rows)
-    table = Table(*columns, title=", ".join(f"{key} {value}" for key, value in about.items() if key != "date"))
+        writer.writerows({**about, **row} for row in rows)
+    table = Table(*columns, title=", ".join(f"{key} {value}" for key, value in shared.items() if key != "date"))
     for row in rows:
-        table.add_row(*(str(row.get(key, "")) for key in columns))
+        table.add_row(*(str({**about, **row}.get(key, "")) for key in columns))
     Console(width=160).print(table, f"written: {output}")

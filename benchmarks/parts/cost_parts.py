@@ -1,45 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the cost benchmarks share: options, clips that cost nothing to load, a quiet Trainer, a watch for parts."""
+"""What the cost benchmarks share: options, clips that cost nothing to load, a watch for parts."""
 
 from __future__ import annotations
 
 import argparse
-import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import torch
-from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.loggers import Logger
-from parts.common import RESULTS, environment, wait
+from parts.common import RESULTS, HelpFormatter, environment, wait
+from parts.options import add_clock, add_device, clock_name
 from torch.utils.data import DataLoader, Dataset
 
+from staticdropout.metrics import LayerBias, StaticDynamicBias
+
 CLASSES = 4
-logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 
 
 def cost_parser(description: str | None, output: str) -> argparse.ArgumentParser:
     """A parser with the options of all cost benchmarks."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--processor-time", action="store_true", help="for a busy machine; with one thread only")
-    parser.add_argument("--output", type=Path, default=RESULTS / output)
+    parser = argparse.ArgumentParser(description=description, formatter_class=HelpFormatter)
+    add_device(parser)
+    add_clock(parser)
+    parser.add_argument("--output", type=Path, default=RESULTS / output, help="the CSV")
     return parser
-
-
-def clock(options: argparse.Namespace) -> AbstractContextManager[Any]:
-    """Inside, the clock is that of the options."""
-    return mock.patch("time.perf_counter", time.process_time) if options.processor_time else nullcontext()
 
 
 def about(options: argparse.Namespace, **more: Any) -> dict[str, Any]:
     """What the numbers have to be quoted with."""
-    return environment(options.device, clock="processor" if options.processor_time else "wall", **more)
+    return environment(options.device, clock=clock_name(options), **more)
 
 
 class Noise(Dataset[dict[str, Any]]):
@@ -62,21 +56,11 @@ def batches(count: int, batch_size: int, frames: int, size: int, device: str = "
     return [{**batch, "video": batch["video"].to(device)} for batch in loader]
 
 
-def trainer_for(
-    device: str, callbacks: list[Callback], precision: Any = "32-true", logger: Logger | None = None
-) -> Trainer:
-    """A Trainer of one epoch on one device that says and saves nothing."""
-    return Trainer(
-        accelerator="gpu" if device.startswith("cuda") else "cpu",
-        devices=1,
-        max_epochs=1,
-        precision=precision,
-        callbacks=callbacks,
-        logger=logger or False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=False,
-    )
+def computed(metrics: Mapping[str, StaticDynamicBias]) -> dict[str, LayerBias]:
+    """The estimate of every layer, made anew: a metric keeps its last one."""
+    for metric in metrics.values():
+        metric._computed = None
+    return {layer: metric.compute() for layer, metric in metrics.items()}
 
 
 class Watch:

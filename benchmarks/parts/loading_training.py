@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import logging
 import statistics
 import time
 import warnings
@@ -13,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from parts.common import wait
+from parts.trainers import trainer_for
 
 from staticdropout.datamodules import SSv2DataModule
 from staticdropout.lightning_modules import VideoClassifier
@@ -82,23 +82,11 @@ class Endless(Repeated):
 
 def train(loader: Any, num_classes: int, device: str) -> list[Step]:
     """Train over a loader once and return the steps after the first few."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     torch.manual_seed(0)
     watch = Watch(device)
-    trainer = Trainer(
-        max_epochs=1,
-        accelerator="gpu" if device.startswith("cuda") else "cpu",
-        devices=1,
-        callbacks=[watch],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        limit_val_batches=0,
-    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of few workers
-        trainer.fit(VideoClassifier(num_classes=num_classes, model="resnet3d_r18"), loader)
+        trainer_for(device, [watch]).fit(VideoClassifier(num_classes=num_classes, model="resnet3d_r18"), loader)
     return watch.steps[WARMUP:]
 
 

@@ -7,10 +7,10 @@ import csv
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
 from pages import table
+from parts.figures import GRID, INK, axes
 
 from staticdropout.metrics import ENCODINGS
 from staticdropout.visualization import COLORS
@@ -18,7 +18,6 @@ from staticdropout.visualization import COLORS
 Row = dict[str, str]
 KEYS = ("study", "kind", "options", "units", "clips", "groups", "grouping", "threshold")
 CLIPS = (30, 100, 300, 1000, 3000)
-INK, GRID = "#262624", "#e6e6e2"
 
 
 def read(path: Path) -> list[Row]:
@@ -158,18 +157,6 @@ def tables(results: Path) -> dict[str, str]:
     return {name: make(results) for name, make in TABLES.items()}
 
 
-def _axes(figure: Figure, place: tuple[int, int, int], title: str, x: str, y: str) -> Axes:
-    ax: Axes = figure.add_subplot(*place)
-    ax.set_title(title, fontsize=10, color=INK, loc="left")
-    ax.set_xlabel(x, fontsize=9, color=INK)
-    ax.set_ylabel(y, fontsize=9, color=INK)
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.tick_params(labelsize=8)
-    ax.grid(color=GRID, linewidth=0.8)
-    ax.set_axisbelow(True)
-    return ax
-
-
 def _new(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), dpi=150, layout="constrained", facecolor="white")
 
@@ -185,8 +172,8 @@ def _recovery(rows: Sequence[Row]) -> Figure:
     """Estimate against truth, of all kinds of layers."""
     figure = _new(8.4, 4.3)
     cases = [case for key, case in by_case(rows, "layer").items() if key[4] == "100"]
-    shares = _axes(figure, (1, 2, 1), "Shares of the layer (Eq. 1)", "truth (%)", "measured (%)")
-    units = _axes(figure, (1, 2, 2), "Units by encoding (Eq. 3)", "truth (%)", "measured (%)")
+    shares = axes(figure, (1, 2, 1), "Shares of the layer (Eq. 1)", "truth (%)", "measured (%)")
+    units = axes(figure, (1, 2, 2), "Units by encoding (Eq. 3)", "truth (%)", "measured (%)")
     for ax, names, limits in (
         (shares, [f"{name} share, paper" for name in ("static", "dynamic")], (14, 41)),
         (units, [f"{name} units" for name in ENCODINGS], (-4, 104)),
@@ -221,9 +208,9 @@ def _clips(rows: Sequence[Row]) -> Figure:
     cases = {(key[4], key[3]): case for key, case in by_case(rows, "clips").items()}
     ticks = [str(clips) for clips in CLIPS]
     panels = [
-        _axes(figure, (1, 3, 1), "Shares of the layer", "clips", "percentage points"),
-        _axes(figure, (1, 3, 2), "Units by encoding", "clips", "percentage points"),
-        _axes(figure, (1, 3, 3), "Intervals that hold the truth", "clips", "%"),
+        axes(figure, (1, 3, 1), "Shares of the layer", "clips", "percentage points"),
+        axes(figure, (1, 3, 2), "Units by encoding", "clips", "percentage points"),
+        axes(figure, (1, 3, 3), "Intervals that hold the truth", "clips", "%"),
     ]
     kinds = ([f"{name} share, paper" for name in ("static", "dynamic")], [f"{name} units" for name in ENCODINGS])
     for ax, names in zip(panels[:2], kinds, strict=True):

@@ -10,11 +10,11 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from parts.figures import INK, axes
 from parts.shapes_arms import ARMS, RATES, UNIFORM
 from parts.shapes_paired import paired
 
 Run = Mapping[str, Any]
-INK, LIGHT = "#262624", "#e6e6e2"
 RULES = {
     "dropout": ("nn.Dropout", "#999933", "s"),
     "channel": ("channel dropout", "#666666", "^"),
@@ -24,15 +24,7 @@ RULES = {
 
 
 def _axes(figure: Figure, rows: int, columns: int, position: int, title: str, x: str, y: str) -> Axes:
-    ax = figure.add_subplot(rows, columns, position)
-    ax.set_title(title, fontsize=9.5, color=INK, loc="left")
-    ax.set_xlabel(x, fontsize=8.5, color=INK)
-    ax.set_ylabel(y, fontsize=8.5, color=INK)
-    ax.tick_params(labelsize=8, colors=INK)
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.grid(color=LIGHT, linewidth=0.8)
-    ax.set_axisbelow(True)
-    return ax
+    return axes(figure, (rows, columns, position), title, x, y, size=9.5, ticks=INK)
 
 
 def doses(runs: Sequence[Run]) -> Figure:

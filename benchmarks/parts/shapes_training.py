@@ -19,6 +19,7 @@ from parts.common import wait
 from parts.shapes_arms import Arm
 from parts.shapes_network import STAGES, ShapesNet
 from parts.shapes_task import Shapes, Task, load
+from parts.trainers import place
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
@@ -110,7 +111,7 @@ def train_one(task: Task, schedule: Schedule, arm: Arm, seed: int, cache: Path, 
     loader = DataLoader(train, schedule.batch_size, shuffle=True, generator=order, drop_last=True)
     memory, clock = Memory(), Clock(device)
     trainer = Trainer(
-        max_epochs=schedule.epochs, accelerator="gpu" if device.startswith("cuda") else "cpu", devices=1,
+        max_epochs=schedule.epochs, **place(device),
         logger=memory, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
         callbacks=[*arm.callbacks(), DropoutFreeFinetune(schedule.finetune_epochs, schedule.finetune_lr), clock],
     )  # fmt: skip

@@ -9,7 +9,8 @@ from typing import Any
 import cost_growth
 import numpy as np
 import pytest
-from cost_growth import AXES, COLORS, INTERVALS, MARKS, MEASURE, Network, compute, draw
+from cost_growth import AXES, COLORS, INTERVALS, MARKS, MEASURE, Network, draw
+from parts.cost_parts import computed
 
 from staticdropout.lightning_modules import VideoClassifier
 
@@ -41,7 +42,7 @@ def test_layers_and_clips_are_as_many_as_the_axis_says(
 
     def measure(self: Network, given: list[dict[str, Any]]) -> Any:
         metrics = real(self, given)
-        (clips,) = {int(bias.num_clips) for bias in compute(metrics).values()}
+        (clips,) = {int(bias.num_clips) for bias in computed(metrics).values()}
         seen.append((len(metrics), clips))
         return metrics
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from cost_logging import PARTS, WIDTHS, computed, growth, metrics_of, one_by_one, record_of, size
+from cost_logging import PARTS, WIDTHS, growth, metrics_of, one_by_one, record_of, size
+from parts.cost_parts import computed
 
 from staticdropout.callbacks.bias_files import history_csv
 

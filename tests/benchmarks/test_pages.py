@@ -26,6 +26,12 @@ def test_a_table_has_the_rows_of_its_csv_and_what_it_was_measured_on(tmp_path: P
     assert filled(page, {"b": "| new |"}, tmp_path) == page  # again and again
 
 
+def test_below_a_table_stand_its_clock_and_number_of_steps_and_every_device(tmp_path: Path) -> None:
+    rows = ("model,ratio,steps,clock,device", "r18,1.02,8,wall,GPU", "r50,1.03,8,wall,cpu", "r101,1.1,8,wall,GPU")
+    (tmp_path / "a.csv").write_text("\n".join(rows))
+    assert "\n*device GPU and cpu, clock wall, steps 8*\n" in filled(PAGE, {"b": "| new |"}, tmp_path)
+
+
 def test_a_named_table_stays_where_nobody_gives_it(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("model,ratio\nr18,1.02\n")
     assert "<!-- table: b -->\nold b\n<!-- end -->" in filled(PAGE, {"c": "other"}, tmp_path)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pages import DOCS
 from parts.shapes_arms import ARMS, BASELINES, CANDIDATES, FAMILIES, TWINS, UNIFORM
 from parts.shapes_paired import holm, paired
 from parts.shapes_report import MEASURES, write_report
@@ -159,6 +161,36 @@ def test_the_report_holds_every_run_and_its_paired_differences(tmp_path: Path) -
     }
     assert all(float(row["p_holm"]) >= float(row["p"]) for row in primary)
     assert {file.name for file in (tmp_path / "png").iterdir()} == {"study_doses.png", "study_confirmation.png"}
+
+
+def test_the_page_gets_every_table_with_the_means_and_differences_of_the_runs(tmp_path: Path) -> None:
+    rng, chosen = np.random.default_rng(4), ["minus", "confusion-1.0", TWINS["minus"]]
+    for arm in dict.fromkeys([*BASELINES, *chosen]):
+        for seed in (0, 1, 100, 101):
+            written(tmp_path, arm, seed, rng)
+    parts = [read_runs(tmp_path, ARMS, seeds) for seeds in ((100, 101), (0, 1))]
+    page = tmp_path / "study.md"
+    page.write_text((DOCS / "study.md").read_text())
+    write_report(*parts, chosen, Namespace(output=tmp_path / "csv", figures=tmp_path / "png", page=page))
+    found = dict(re.findall(r"<!-- table: (\S+) -->(.*?)<!-- end -->", page.read_text(), re.DOTALL))
+    rows = {name: [line for line in text.splitlines() if line.startswith("| ")] for name, text in found.items()}
+    lines = {name: {line.split(" | ")[0][2:]: line for line in table} for name, table in rows.items()}
+    assert str(paired(parts[1], "static-0.3", "channel-0.3", "accuracy")) in lines["rules"]["0.3"]
+    for name, runs in zip(("selection", "confirmation"), parts, strict=True):
+        accuracies = [run["accuracy"] for run in runs if run["arm"] == "confusion-1.0"]
+        about = ARMS["confusion-1.0"].about
+        assert f"| {np.mean(accuracies):.1f} |" in lines[f"{name}_means"][about]
+        assert str(paired(runs, "confusion-1.0", "none", "accuracy")) in lines[name][about]
+    assert str(paired(parts[1], "confusion-1.0", "none", "follows_looks")) in found["primary"]
+
+
+def test_runs_of_two_devices_are_refused(tmp_path: Path) -> None:
+    for seed, device in enumerate(("cpu", "NVIDIA H200")):
+        written(tmp_path, "none", seed, np.random.default_rng(5))
+        file = run_file(tmp_path, "none", seed)
+        file.write_text(file.read_text().replace('"torch": "2"', f'"device": "{device}"'))
+    with pytest.raises(SystemExit, match="NVIDIA H200 and cpu are no pairs"):
+        read_runs(tmp_path, ["none"], [0, 1])
 
 
 def test_runs_of_other_settings_are_refused(tmp_path: Path) -> None:
