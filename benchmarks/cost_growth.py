@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import FormatStrFormatter, LogLocator
 from parts.common import device_name, in_turns, report
 from parts.cost_parts import CLASSES, about, batches, computed, cost_parser
 from parts.options import clock, parse
@@ -165,6 +166,8 @@ def draw(rows: Sequence[dict[str, Any]]) -> Figure:
             axes.plot(*zip(*points, strict=True), color=COLORS[cost], marker=MARKS[cost], label=cost)
         axes.set(xscale="log", yscale="log", xlabel=panel, ylabel="ms", title=f"Cost by number of {panel}")
         axes.set_xticks(values, [str(value) for value in values])
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
         axes.minorticks_off()
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)

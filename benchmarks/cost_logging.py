@@ -3,12 +3,14 @@
 
 The first CSV has a row for each part of what BiasMonitor does once the last clip has been measured, for layers as wide
 as those of a classic ResNet-18 and of a ResNet-50: ``estimate`` (scores and intervals from the moments),
-``scalars`` for TensorBoard and for CSVLogger, ``figures`` (drawing, TensorBoard, PNG files), ``JSON``, ``CSV``.
+``scalars`` for TensorBoard and for CSVLogger, ``figures`` (drawing, TensorBoard, PNG files), ``JSON``, ``CSV``, and
+``everything else``: the points of the dashboard's two sub-runs, and giving back the memory of the figures.
 The estimate is made where the network is, on ``--device``; all else is the host's work, as ``device`` says in each row.
 ``bytes`` is what one measurement adds; for the CSV and the PNG files, which are written anew each time, their size.
 
 The second CSV, ``…_growth.csv``, has the parts that depend on how many measurements there were before:
-``rewritten_mb`` is what all rewritings of ``bias.csv`` up to then have written in sum.
+``rewritten_mb`` is what all rewritings of ``bias.csv`` up to then have written in sum, ``draw`` all figures but the
+triplets, before they are rendered.
 
 Run: ``python benchmarks/cost_logging.py`` (about a minute).
 """
@@ -20,14 +22,14 @@ import copy
 import io
 import statistics
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
-from parts.common import device_name, report, seconds
+from parts.common import device_name, in_turns, report, seconds
 from parts.cost_parts import Watch, about, computed, cost_parser
 from parts.options import clock, parse
 
@@ -42,6 +44,7 @@ from staticdropout.perturbations import VideoTriplets
 WIDTHS = {"ResNet-18": (64, 64, 128, 256, 512), "ResNet-50": (64, 256, 512, 1024, 2048)}
 LAYERS = ("model.stem", "model.res2", "model.res3", "model.res4", "model.res5")
 PAGES = {"bias": LAYERS}
+GROWTH_REPEATS = 3
 ESTIMATE = "estimate"
 SETTINGS = {"estimator": "paper", "threshold": 0.5, "num_clips": 100, "interval": "95 %, over 20 groups of clips"}
 # What BiasPublisher calls, and the part that its time counts for.
@@ -141,8 +144,8 @@ def flushed(logger: Logger, folder: Path) -> int:
     return size(folder / ("tensorboard" if isinstance(logger, TensorBoardLogger) else "table"))
 
 
-def growth(model: str, counts: Sequence[int]) -> list[dict[str, Any]]:
-    """What depends on the number of measurements so far."""
+def growth(model: str, counts: Sequence[int], repeats: int = 3) -> list[dict[str, Any]]:
+    """What depends on the number of measurements so far; the figures without triplets, and not yet rendered."""
     metrics = metrics_of(WIDTHS[model])
     biases = computed(metrics)
     record = record_of(biases, 0)
@@ -153,8 +156,11 @@ def growth(model: str, counts: Sequence[int]) -> list[dict[str, Any]]:
         history = [copy.deepcopy(record) | {"step": step} for step in range(count)]
         text, checkpoint = history_csv(history), io.BytesIO()
         torch.save(history, checkpoint)
-        csv = statistics.median(seconds(partial(history_csv, history)) for _ in range(3))
-        draw = seconds(partial(draw_report, history, history[-1], biases, {}, settings))
+        ways: dict[str, Callable[[], Any]] = {
+            "csv": partial(history_csv, history),
+            "draw": partial(draw_report, history, history[-1], biases, {}, settings),
+        }
+        csv, draw = (statistics.median(taken) for taken in in_turns(ways, repeats).values())
         row = {"layers_of": model, "measurements": count, "csv_ms": round(1000 * csv, 2), "csv_bytes": len(text)}
         row |= {"rewritten_mb": round(len(text) * (count + 1) / 2e6, 1), "draw_ms": round(1000 * draw, 1)}
         rows.append(row | {"checkpoint_bytes": checkpoint.tell()})
@@ -163,10 +169,21 @@ def growth(model: str, counts: Sequence[int]) -> list[dict[str, Any]]:
 
 def run(options: argparse.Namespace) -> None:
     rows = [row for model in WIDTHS for row in one_by_one(model, options.repeats, options.device)]
-    described = about(options, input="5 layers, 100 clips", precision="float64", repeats=options.repeats)
+    described = about(
+        options,
+        packages=("matplotlib", "tensorboard"),
+        input="5 layers, 100 clips",
+        precision="float64",
+        layout="(clips, units)",
+        repeats=options.repeats,
+    )
     report(rows, described, options.output)
-    rows = growth("ResNet-50", options.counts)
-    report(rows, described | {"device": "cpu"}, options.output.with_name(f"{options.output.stem}_growth.csv"))
+    rows = growth("ResNet-50", options.counts, GROWTH_REPEATS)
+    report(
+        rows,
+        described | {"device": "cpu", "repeats": GROWTH_REPEATS},
+        options.output.with_name(f"{options.output.stem}_growth.csv"),
+    )
 
 
 def main() -> None:

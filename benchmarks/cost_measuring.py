@@ -147,8 +147,7 @@ def rates(model: str, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
         "released": lambda: released(module, lambda: [triplet]),
         "released, whole passes": lambda: released(module, lambda: [triplet], whole=True),
     }
-    ours(module, device, [triplet], clips)  # warms up
-    times = in_turns(ways, options.rounds, device, warmup=0)
+    times = in_turns(ways, options.rounds, device)
     for way, taken in times.items():
         row = {"model": model, "way": way, "passes_a_clip": 3 if way.startswith("ours") else 4 * len(LAYERS)}
         rate = {"clips_per_s": round(clips / statistics.median(taken), 3)}

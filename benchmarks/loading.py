@@ -20,7 +20,8 @@ eighth of a video, and a random crop after scaling the shorter side to 128 to 16
 ``loading_parts.csv``: where the processors' milliseconds for a clip go, in one process.
 
 ``loading_training.csv``: a Trainer on resnet3d_r18, batch size 8: time of a step, and the share of it in which the loop
-waits for its batch. ``memory`` is the same training with its clips in memory, ``over_memory`` the step over that one.
+waits for its batch. ``memory`` is the same training with its clips in memory, ``over_memory`` the step over that one
+(the median over rounds, in each of which all trainings take their turn, with lowest and highest).
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ from staticdropout.datamodules import READERS
 from staticdropout.datamodules.readers.traits import Traits
 from staticdropout.errors import ReaderNotAvailableError
 
+DECODERS = ("decord", "av", "torchcodec")
 SEGMENTS, WINDOW, PLAIN, ASKING = "segments", "window", "every frame", "size by decoding"
 CLOCK = "wall for clips a second and for ratios with workers; processor for CPU ms and for ratios without"
 
@@ -164,7 +166,8 @@ def main() -> None:
     parser.add_argument("--readers", nargs="+", default=available(), help="readers of videos; those that are installed")
     parser.add_argument("--workers", nargs="+", type=int, default=[0, 2], help="worker processes of the loader")
     parser.add_argument("--repeats", type=int, default=5, help="timed rounds")
-    parser.add_argument("--steps", type=int, default=8, help="training steps that are timed; 0: no training")
+    parser.add_argument("--steps", type=int, default=4, help="training steps timed in a round; 0: no training")
+    parser.add_argument("--rounds", type=int, default=2, help="short trainings of each reader, in turns")
     add_device(parser, "for the training: videos are decoded on the CPU")
     parser.add_argument("--output", type=Path, default=RESULTS / "loading.csv", help="the first CSV; two more beside")
     options = parser.parse_args()
@@ -180,16 +183,17 @@ def main() -> None:
         natural = {reader: roots["jpeg" if reader == "frames" else "original"] for reader in options.readers}
         torch.set_num_threads(1)
         rows = measure_loading(roots, options.readers, options.workers, options.repeats)
-        report(rows, environment("cpu", **about, clock=CLOCK, repeats=options.repeats), options.output)
+        report(rows, environment("cpu", DECODERS, **about, clock=CLOCK, repeats=options.repeats), options.output)
         rows = [row for reader, root in natural.items() for row in measure_parts(root, reader, options.repeats)]
-        report(rows, environment("cpu", **about, clock="processor", repeats=options.repeats), output("parts"))
+        report(rows, environment("cpu", DECODERS, **about, clock="processor", repeats=options.repeats), output("parts"))
         if options.steps:
             torch.set_num_threads(threads)
             settings = itertools.product(options.readers, options.workers)
             modules = {(reader, count): data_module(natural[reader], reader, count) for reader, count in settings}
-            rows = measure_training(modules, options.steps, options.device)
-            about |= {"precision": "float32", "network": "resnet3d_r18", "clock": "wall", "steps": options.steps}
-            report(rows, environment(options.device, **about), output("training"))
+            rows = measure_training(modules, options.steps, options.device, options.rounds)
+            about |= {"precision": "float32", "network": "resnet3d_r18", "clock": "wall"}
+            about |= {"steps": options.steps, "rounds": options.rounds}
+            report(rows, environment(options.device, DECODERS, **about), output("training"))
 
 
 if __name__ == "__main__":

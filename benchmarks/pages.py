@@ -48,6 +48,8 @@ def csv_table(path: Path, columns: str) -> str:
         raise SystemExit(f"{path} has no column {', '.join(missing)}; it has {', '.join(rows[0])}.")
     values = {name: list(dict.fromkeys(row[name] for row in rows if row.get(name))) for name in ABOUT}
     about = ", ".join(f"{name} {' and '.join(found)}" for name, found in values.items() if found)
+    if len({row.get("ran_on") for row in rows}) > 1:
+        pairs.insert(0, ("ran_on", "device"))
     lines = [[row[name] for name, _ in pairs] for row in rows]
     return f"{table([heading or name for name, heading in pairs], lines)}\n\n*{about}*\n"
 

@@ -197,7 +197,11 @@ def run(options: argparse.Namespace) -> None:
             for size in options.sizes
             for row in measure(name, kind, size, ways, options, peaks)
         ]
-        report(rows, environment(options.device, **about), options.results / f"{kind}{options.suffix}.csv")
+        report(
+            rows,
+            environment(options.device, ("pytorchvideo",), **about),
+            options.results / f"{kind}{options.suffix}.csv",
+        )
 
 
 def main() -> None:

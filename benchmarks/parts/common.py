@@ -7,18 +7,22 @@ import argparse
 import csv
 import gc
 import importlib.metadata
+import io
 import os
 import platform
 import re
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
 from rich.table import Table
+
+from staticdropout.files import write_whole
 
 RESULTS = Path(__file__).parents[1] / "results"
 
@@ -52,15 +56,32 @@ def device_name(device: str) -> str:
     return torch.cuda.get_device_name(device) if device.startswith("cuda") else device
 
 
-def environment(device: str, **more: Any) -> dict[str, Any]:
-    """What a number has to be quoted with."""
+def versions(packages: Iterable[str]) -> str:
+    """Python's version and those of installed packages."""
+    found = [f"python {platform.python_version()}"]
+    for name in packages:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            found.append(f"{name} {importlib.metadata.version(name)}")
+    return ", ".join(found)
+
+
+def environment(device: str, packages: Iterable[str] = (), **more: Any) -> dict[str, Any]:
+    """What a number has to be quoted with.
+
+    Args:
+        device: that the benchmark was called with.
+        packages: whose versions matter, beside torch and Lightning.
+        **more: settings.
+    """
     return {
         **more,
         "device": device_name(device),
+        "ran_on": device_name(device),
         "machine": machine(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "staticdropout": importlib.metadata.version("staticdropout"),
+        "versions": versions(("lightning", *packages)),
         "date": time.strftime("%Y-%m-%d"),
     }
 
@@ -114,21 +135,34 @@ def spread(values: Sequence[float], others: Sequence[float]) -> dict[str, float]
     }
 
 
+def rows_of_other_devices(path: Path, about: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The rows of a CSV that another device than that of ``about`` has made."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [row for row in rows if (row.get("ran_on") or row.get("device")) != about.get("ran_on")]
+
+
 def report(rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any], output: Path) -> None:
     """Write rows to a CSV, each with its environment, and print them as a table.
+
+    Rows that a run on another device has left there stay before them.
 
     Args:
         rows: what was measured. What a row itself says of its environment (say, its ``device``) holds for that row.
         about: the environment of the other rows.
         output: the CSV.
     """
-    output.parent.mkdir(parents=True, exist_ok=True)
     columns = list(dict.fromkeys(key for row in rows for key in row))
     shared = {key: value for key, value in about.items() if key not in columns}
-    with output.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=[*columns, *shared], lineterminator="\n", restval="")
-        writer.writeheader()
-        writer.writerows({**about, **row} for row in rows)
+    written = [*rows_of_other_devices(output, about), *({**about, **row} for row in rows)]
+    names = dict.fromkeys([*columns, *shared, *(key for row in written for key in row)])
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, fieldnames=list(names), lineterminator="\n", restval="")
+    writer.writeheader()
+    writer.writerows(written)
+    write_whole(output, text.getvalue())
     table = Table(*columns, title=", ".join(f"{key} {value}" for key, value in shared.items() if key != "date"))
     for row in rows:
         table.add_row(*(str({**about, **row}.get(key, "")) for key in columns))

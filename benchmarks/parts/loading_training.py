@@ -11,13 +11,14 @@ from typing import Any, NamedTuple
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from parts.common import wait
+from parts.common import spread, wait
 from parts.trainers import trainer_for
 
 from staticdropout.datamodules import SSv2DataModule
 from staticdropout.lightning_modules import VideoClassifier
 
-WARMUP = 3  # steps: workers fill their queues, memory is allocated
+MEMORY = ("memory", 0)
+WARMUP = 2  # steps: workers fill their queues, memory is allocated
 
 
 class Step(NamedTuple):
@@ -90,28 +91,45 @@ def train(loader: Any, num_classes: int, device: str) -> list[Step]:
     return watch.steps[WARMUP:]
 
 
-def summary(steps: Sequence[Step], plain: float) -> dict[str, float]:
-    """Median step in ms, the share of all time that was spent waiting, and the step over one from memory."""
-    whole = statistics.median(step.whole for step in steps)
-    waiting = sum(step.waiting for step in steps) / sum(step.whole for step in steps)
+def summary(rounds: Sequence[Sequence[Step]], memory: Sequence[Sequence[Step]]) -> dict[str, float]:
+    """Median step in ms, the share of all time that was spent waiting, and the step over one from memory.
+
+    Args:
+        rounds: the steps of every round.
+        memory: those of the training from memory, in the same rounds.
+    """
+    steps = [step for one in rounds for step in one]
+    mine, others = ([statistics.median(step.whole for step in one) for one in side] for side in (rounds, memory))
+    over = spread(mine, others)
     return {
-        "step_ms": round(whole * 1000, 1),
+        "step_ms": round(statistics.median(step.whole for step in steps) * 1000, 1),
         "wait_ms": round(1000 * sum(step.waiting for step in steps) / len(steps), 1),
-        "waiting_share": round(waiting, 4),
-        "over_memory": round(whole / plain, 3) if plain else 1.0,
+        "waiting_share": round(sum(step.waiting for step in steps) / sum(step.whole for step in steps), 4),
+        "over_memory": over["ratio"],
+        "lowest": over["lowest"],
+        "highest": over["highest"],
     }
 
 
 def measure_training(
-    modules: Mapping[tuple[str, int], SSv2DataModule], count: int, device: str
+    modules: Mapping[tuple[str, int], SSv2DataModule], count: int, device: str, rounds: int = 2
 ) -> list[dict[str, Any]]:
-    """Rows for every (reader, workers), and one for the same training with its clips in memory."""
+    """Rows for every (reader, workers), and one for the same training with its clips in memory.
+
+    Args:
+        modules: by reader and number of workers.
+        count: steps that are timed in a round.
+        device: of the training.
+        rounds: short trainings of each, in turns.
+    """
     length, some = count + WARMUP + 1, next(iter(modules.values()))
     batches = [batch for batch, _ in zip(some.train_dataloader(), range(2), strict=False)]
-    memory = train(Repeated(batches, length), some.num_classes, device)
-    plain = statistics.median(step.whole for step in memory)
-    rows: list[dict[str, Any]] = [{"reader": "memory", "workers": 0, **summary(memory, plain)}]
-    for (reader, workers), data in modules.items():
-        steps = train(Endless(data.train_dataloader(), length), data.num_classes, device)
-        rows.append({"reader": reader, "workers": workers, **summary(steps, plain)})
-    return rows
+    taken: dict[tuple[str, int], list[list[Step]]] = {key: [] for key in (MEMORY, *modules)}
+    for _ in range(rounds):
+        taken[MEMORY].append(train(Repeated(batches, length), some.num_classes, device))
+        for key, data in modules.items():
+            taken[key].append(train(Endless(data.train_dataloader(), length), data.num_classes, device))
+    return [
+        {"reader": reader, "workers": workers, **summary(taken[reader, workers], taken[MEMORY])}
+        for reader, workers in taken
+    ]

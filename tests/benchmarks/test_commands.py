@@ -6,11 +6,13 @@ from __future__ import annotations
 import argparse
 import csv
 import importlib
+import platform
 import re
 import time
 from pathlib import Path
 from unittest import mock
 
+import numpy as np
 import pytest
 import torch
 from pages import DOCS, PLACE
@@ -20,7 +22,6 @@ from parts.trainers import place
 
 FOLDER = RESULTS.parent
 COMMANDS = sorted(path.stem for path in FOLDER.glob("*.py"))
-ELSEWHERE = ("shapes_study", "training")  # still with the formatter of argparse
 README = (FOLDER / "README.md").read_text(encoding="utf-8")
 ROWS = [line for line in README.splitlines() if line.startswith("| `")]
 
@@ -41,7 +42,7 @@ def parser_of(command: str) -> argparse.ArgumentParser:
     return parsers[0]
 
 
-@pytest.mark.parametrize("command", [name for name in COMMANDS if name not in ELSEWHERE])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_the_help_of_a_command_is_its_docstring_and_explains_every_option_with_its_default(command: str) -> None:
     found = parser_of(command)
     assert found.formatter_class is HelpFormatter
@@ -129,6 +130,23 @@ def test_what_a_row_says_of_its_device_holds_for_that_row(tmp_path: Path) -> Non
             ["passes", "1", "GPU", "wall"],
             ["files", "2", "cpu", "wall"],
         ]
+
+
+def test_a_run_on_another_device_adds_its_rows_and_one_on_the_same_replaces_its_own(tmp_path: Path) -> None:
+    cpu, gpu = ({"device": name, "ran_on": name, "clock": "wall"} for name in ("cpu", "GPU"))
+    report([{"part": "a", "ms": 1}, {"part": "b", "ms": 2}], cpu, tmp_path / "a.csv")
+    report([{"part": "a", "ms": 3, "watt": 9}, {"part": "files", "ms": 4, "device": "cpu"}], gpu, tmp_path / "a.csv")
+    report([{"part": "a", "ms": 5}], cpu, tmp_path / "a.csv")
+    with (tmp_path / "a.csv").open(newline="") as file:
+        rows = [(row["ran_on"], row["part"], row["ms"], row["watt"]) for row in csv.DictReader(file)]
+    assert rows == [("GPU", "a", "3", "9"), ("GPU", "files", "4", ""), ("cpu", "a", "5", "")]
+
+
+def test_versions_are_those_of_what_is_installed() -> None:
+    found = environment("cpu", ("numpy", "no-such-package"))["versions"].split(", ")
+    assert found[0] == f"python {platform.python_version()}"
+    assert [name.split()[0] for name in found[1:]] == ["lightning", "numpy"]
+    assert found[-1].endswith(np.__version__)
 
 
 @pytest.mark.parametrize("name", [*(f"{name}.py" for name in COMMANDS), *sorted(p.name for p in RESULTS.glob("*.csv"))])

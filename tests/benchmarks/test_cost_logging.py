@@ -27,7 +27,7 @@ def test_every_part_of_a_measurement_is_timed_and_what_is_kept_has_bytes(monkeyp
 
 
 def test_the_files_grow_as_the_history_does_and_the_rewritings_with_its_square() -> None:
-    few, many = growth("ResNet-18", [2, 20])
+    few, many = growth("ResNet-18", [2, 20], repeats=1)
     assert 8 < many["csv_bytes"] / few["csv_bytes"] < 11
     biases = computed(metrics_of(WIDTHS["ResNet-18"]))
     texts = [history_csv([record_of(biases, step) for step in range(count)]) for count in range(1, 21)]

@@ -154,8 +154,10 @@ def test_parts_are_shares_of_their_sum(shapes: Path) -> None:
 
 
 def test_the_share_of_waiting_is_that_of_all_time() -> None:
-    row = loading_training.summary([Step(1.0, 0.1), Step(1.0, 0.1), Step(4.0, 1.0)], plain=0.5)
-    assert row == {"step_ms": 1000, "wait_ms": 400, "waiting_share": 0.2, "over_memory": 2}
+    rounds = [[Step(1.0, 0.1), Step(1.0, 0.1), Step(4.0, 1.0)], [Step(2.0, 0.4)]]
+    row = loading_training.summary(rounds, [[Step(0.5, 0.0), Step(9.0, 0.0), Step(0.5, 0.0)], [Step(0.5, 0.0)]])
+    ratios = {"over_memory": 3, "lowest": 2, "highest": 4}
+    assert row == {"step_ms": 1500, "wait_ms": 400, "waiting_share": 0.2} | ratios
 
 
 def test_batches_are_repeated_until_there_are_enough() -> None:

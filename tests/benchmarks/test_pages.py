@@ -32,6 +32,11 @@ def test_below_a_table_stand_its_clock_and_number_of_steps_and_every_device(tmp_
     assert "\n*device GPU and cpu, clock wall, steps 8*\n" in filled(PAGE, {"b": "| new |"}, tmp_path)
 
 
+def test_rows_of_several_devices_name_theirs(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("model,ratio,ran_on\nr18,1.02,cpu\nr18,1.01,H200\n")
+    assert "| device | model | times |\n| --- | --- | ---: |\n| cpu | r18 | 1.02 |" in filled(PAGE, {"b": ""}, tmp_path)
+
+
 def test_a_named_table_stays_where_nobody_gives_it(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("model,ratio\nr18,1.02\n")
     assert "<!-- table: b -->\nold b\n<!-- end -->" in filled(PAGE, {"c": "other"}, tmp_path)

@@ -168,20 +168,22 @@ def test_the_page_gets_every_table_with_the_means_and_differences_of_the_runs(tm
     for arm in dict.fromkeys([*BASELINES, *chosen]):
         for seed in (0, 1, 100, 101):
             written(tmp_path, arm, seed, rng)
-    parts = [read_runs(tmp_path, ARMS, seeds) for seeds in ((100, 101), (0, 1))]
+    selection, confirmation = (read_runs(tmp_path, ARMS, seeds) for seeds in ((100, 101), (0, 1)))
     page = tmp_path / "study.md"
     page.write_text((DOCS / "study.md").read_text())
-    write_report(*parts, chosen, Namespace(output=tmp_path / "csv", figures=tmp_path / "png", page=page))
+    write_report(
+        selection, confirmation, chosen, Namespace(output=tmp_path / "csv", figures=tmp_path / "png", page=page)
+    )
     found = dict(re.findall(r"<!-- table: (\S+) -->(.*?)<!-- end -->", page.read_text(), re.DOTALL))
     rows = {name: [line for line in text.splitlines() if line.startswith("| ")] for name, text in found.items()}
     lines = {name: {line.split(" | ")[0][2:]: line for line in table} for name, table in rows.items()}
-    assert str(paired(parts[1], "static-0.3", "channel-0.3", "accuracy")) in lines["rules"]["0.3"]
-    for name, runs in zip(("selection", "confirmation"), parts, strict=True):
+    assert str(paired(confirmation, "static-0.3", "channel-0.3", "accuracy")) in lines["rules"]["0.3"]
+    for name, runs in {"selection": selection, "confirmation": confirmation}.items():
         accuracies = [run["accuracy"] for run in runs if run["arm"] == "confusion-1.0"]
         about = ARMS["confusion-1.0"].about
         assert f"| {np.mean(accuracies):.1f} |" in lines[f"{name}_means"][about]
         assert str(paired(runs, "confusion-1.0", "none", "accuracy")) in lines[name][about]
-    assert str(paired(parts[1], "confusion-1.0", "none", "follows_looks")) in found["primary"]
+    assert str(paired(confirmation, "confusion-1.0", "none", "follows_looks")) in found["primary"]
 
 
 def test_runs_of_two_devices_are_refused(tmp_path: Path) -> None:
