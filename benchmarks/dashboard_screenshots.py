@@ -21,7 +21,7 @@ from typing import Any
 from parts.common import HelpFormatter
 from parts.dashboard_browser import Browser, tensorboard
 
-PAGES = ("custom_scalars", "timeseries", "images", "text")
+PAGES = ("custom_scalars", "scalars", "timeseries", "images", "text")
 EMPTY = ("No dashboards are active", "No data found", "No text data was found", "No image data was found", "no data")
 
 

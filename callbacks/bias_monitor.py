@@ -75,7 +75,7 @@ class BiasMonitor(Callback):
         dataloader_idx: which validation loader to ride on.
         inputs: how to read batches and call the model; guessed by default.
         verbose: print the table at the end.
-        name: of the folder and the first part of every tag. Two monitors in one Trainer need two names.
+        name: of the folder, and part of every tag. Two monitors in one Trainer need two names.
 
     Raises:
         ValueError: for an option out of range.

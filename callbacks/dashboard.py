@@ -34,7 +34,8 @@ def factor_scalars(measurement: Measurement, factor: str, name: str = "bias") ->
     Args:
         measurement: ``{layer: numbers}``.
         factor: ``"static"`` or ``"dynamic"``.
-        name: of the monitor, the first part of every tag.
+        name: of the monitor. Shares begin with it; the rest has ``units`` or ``intervals`` before it, because
+            TensorBoard opens the first group of tags alone.
 
     Returns:
         Share of each layer and units that encode this factor alone, each with the limits of its 95 % interval, which
@@ -43,18 +44,18 @@ def factor_scalars(measurement: Measurement, factor: str, name: str = "bias") ->
     Example:
         >>> numbers = {"static": 40.0, "static_interval": 2.0, "units_static": 99.0, "units_static_interval": 3.0}
         >>> scalars = factor_scalars({"res5": numbers}, "static")
-        >>> scalars["bias/res5"], scalars["bias_interval/res5/upper"], scalars["bias_units_interval/res5/upper"]
+        >>> scalars["bias/res5"], scalars["intervals/bias/res5/upper"], scalars["intervals/units/bias/res5/upper"]
         (40.0, 42.0, 100.0)
     """
     scalars: dict[str, float] = {}
     for layer, numbers in measurement.items():
         tag = tag_of(layer)
-        for group, key in ((name, factor), (f"{name}_units", f"units_{factor}")):
+        for group, key in ((name, factor), (f"units/{name}", f"units_{factor}")):
             value, interval = numbers[key], numbers[f"{key}_interval"]
             half = 0.0 if math.isnan(interval) else interval
             scalars[f"{group}/{tag}"] = value
-            scalars[f"{group}_interval/{tag}/lower"] = max(0.0, value - half)
-            scalars[f"{group}_interval/{tag}/upper"] = min(100.0, value + half)
+            scalars[f"intervals/{group}/{tag}/lower"] = max(0.0, value - half)
+            scalars[f"intervals/{group}/{tag}/upper"] = min(100.0, value + half)
     return scalars
 
 
@@ -119,7 +120,7 @@ def lay_out_dashboard(
             {tag: _band(name, tag) for tag in tags}
         )
         layout[f"Units that encode static or dynamic alone (%), with 95 % intervals{mark}"] = _charts(
-            {tag: _band(f"{name}_units", tag) for tag in tags}
+            {tag: _band(f"units/{name}", tag) for tag in tags}
         )
     if static_dropout:
         layout["StaticDropout: is the rule at work? (by optimizer step)"] = _charts(
@@ -145,7 +146,7 @@ def _charts(charts: Mapping[str, list[str]]) -> dict[str, list[Any]]:
 
 
 def _band(group: str, tag: str) -> list[str]:
-    return [f"{group}/{tag}", f"{group}_interval/{tag}/lower", f"{group}_interval/{tag}/upper"]
+    return [f"{group}/{tag}", f"intervals/{group}/{tag}/lower", f"intervals/{group}/{tag}/upper"]
 
 
 def _line(statistic: str) -> list[str]:

@@ -52,13 +52,13 @@ def bias_scalars(measurement: Mapping[str, Mapping[str, float]], name: str = "bi
 
     Args:
         measurement: ``{layer: numbers}``.
-        name: of the monitor, the first part of every tag.
+        name: of the monitor, the first part of the shares' tags, the second of all others.
 
     Example:
         >>> numbers = {"static": 40.0, "static_interval": 2.0, "dynamic": 30.0, "dynamic_interval": 1.0}
         >>> numbers["undefined"] = 0.0
         >>> scalars = bias_scalars({"res5": numbers})
-        >>> scalars["bias/res5/static"], scalars["bias_interval/res5/static_upper"]
+        >>> scalars["bias/res5/static"], scalars["intervals/bias/res5/static_upper"]
         (40.0, 42.0)
     """
     scalars: dict[str, float] = {}
@@ -67,12 +67,12 @@ def bias_scalars(measurement: Mapping[str, Mapping[str, float]], name: str = "bi
         for factor in ("static", "dynamic"):
             scalars[f"{name}/{tag}/{factor}"] = numbers[factor]
             if not math.isnan(interval := numbers[f"{factor}_interval"]):
-                scalars[f"{name}_interval/{tag}/{factor}_lower"] = numbers[factor] - interval
-                scalars[f"{name}_interval/{tag}/{factor}_upper"] = numbers[factor] + interval
+                scalars[f"intervals/{name}/{tag}/{factor}_lower"] = numbers[factor] - interval
+                scalars[f"intervals/{name}/{tag}/{factor}_upper"] = numbers[factor] + interval
         for key, value in numbers.items():
             if key.startswith("units_") and not key.endswith("_interval"):
-                scalars[f"{name}_units/{tag}/{key.removeprefix('units_')}"] = value
-        scalars[f"{name}_units/{tag}/undefined"] = numbers["undefined"]
+                scalars[f"units/{name}/{tag}/{key.removeprefix('units_')}"] = value
+        scalars[f"units/{name}/{tag}/undefined"] = numbers["undefined"]
     return scalars
 
 

@@ -267,9 +267,9 @@ def test_tensorboard_gets_scalars_figures_and_a_page_of_charts(tmp_path: Path) -
     events = EventAccumulator(str(tmp_path))
     events.Reload()
     tags = events.Tags()
-    limits = {"bias_interval/backbone.fc.input/dynamic_upper", "bias_interval/backbone.fc.input/dynamic_lower"}
+    limits = {"intervals/bias/backbone.fc.input/dynamic_upper", "intervals/bias/backbone.fc.input/dynamic_lower"}
     assert {"bias/backbone.layer1/static", "bias/backbone.fc.input/dynamic"} | limits <= set(tags["scalars"])
-    assert {"bias_units/backbone.layer2/joint", "bias_units/backbone.layer2/undefined"} <= set(tags["scalars"])
+    assert {"units/bias/backbone.layer2/joint", "units/bias/backbone.layer2/undefined"} <= set(tags["scalars"])
     assert [event.step for event in events.Scalars("bias/backbone.layer1/static")] == [0, 6, 12]
     figures = ("curves", "layers", "encodings", "encoding_curves", "units", "triplets")
     assert {f"bias_figures/{name}" for name in figures} <= set(tags["images"])

@@ -47,7 +47,7 @@ def test_both_factors_have_the_same_tags_in_two_runs_that_begin_in_the_order_of_
         log_factors([logger, CSVLogger(tmp_path / "csv")], {LAYER: NUMBERS}, step)
     assert points(tmp_path / "static", "bias/fc.input") == [(0, 40), (10, 40)]
     assert points(tmp_path / "dynamic", "bias/fc.input") == [(0, 25), (10, 25)]
-    assert points(tmp_path / "dynamic", "bias_units/fc.input") == [(0, 1), (10, 1)]
+    assert points(tmp_path / "dynamic", "units/bias/fc.input") == [(0, 1), (10, 1)]
     begun = [read(tmp_path / run).FirstEventTimestamp() for run in ("", "dynamic", "static")]
     assert begun == sorted(set(begun))
     assert not (tmp_path / "csv").exists()
@@ -57,10 +57,10 @@ def test_both_factors_have_the_same_tags_in_two_runs_that_begin_in_the_order_of_
 def test_bands_stay_within_a_hundred_percent_and_have_no_width_where_the_interval_is_unknown(factor: str) -> None:
     scalars = factor_scalars({LAYER: NUMBERS}, factor, "other")
     value = VALUES[f"units_{factor}"]
-    assert scalars["other_units_interval/fc.input/lower"] == max(0, value - 3)
-    assert scalars["other_units_interval/fc.input/upper"] == min(100, value + 3)
+    assert scalars["intervals/units/other/fc.input/lower"] == max(0, value - 3)
+    assert scalars["intervals/units/other/fc.input/upper"] == min(100, value + 3)
     unknown = factor_scalars({LAYER: NUMBERS | {f"{factor}_interval": math.nan}}, factor)
-    limits = [unknown[f"bias_interval/fc.input/{limit}"] for limit in ("lower", "upper")]
+    limits = [unknown[f"intervals/bias/fc.input/{limit}"] for limit in ("lower", "upper")]
     assert limits == [unknown["bias/fc.input"]] * 2
 
 

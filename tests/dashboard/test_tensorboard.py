@@ -119,6 +119,20 @@ def test_static_dropout_has_charts_of_its_own(browser: Browser, address: str, tm
 
 
 @pytest.mark.parametrize("theme", THEMES)
+def test_scalars_open_with_static_and_dynamic_of_a_layer_in_one_chart(
+    browser: Browser, address: str, tmp_path: Path, theme: str
+) -> None:
+    browser.theme(theme)
+    seen = show(browser, address, "scalars", ["bias/backbone.fc.input", "bias/backbone.layer1"], strokes=2)
+    picture = taken(browser, tmp_path, f"scalars_{theme}")
+    check_page(picture, seen["text"], theme)
+    groups = after(seen["text"], "Filter tags (regular expressions supported)")
+    assert groups[0] == "bias"
+    assert next(part for part in groups if "/" in part) == "bias/backbone.fc.input"
+    assert {"rgb(0, 119, 187)", "rgb(204, 51, 17)"} <= set(seen["strokes"])
+
+
+@pytest.mark.parametrize("theme", THEMES)
 def test_time_series_begin_with_static_and_dynamic_of_a_layer(
     browser: Browser, address: str, tmp_path: Path, theme: str
 ) -> None:
