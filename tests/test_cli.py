@@ -81,6 +81,7 @@ def test_shuffle_confusion_joins_any_config(name: str, shapes: Path, tmp_path: P
     ]
     kinds = [type(callback) for callback in trainer.callbacks]
     assert (StaticDropout in kinds) == name.endswith("_staticdropout")
+    assert trainer.lightning_module.hparams["model"] == "slowonly_r18"  # of the config before it
 
 
 def test_all_asked_for_configs_are_there() -> None:

@@ -86,7 +86,8 @@ ARMS |= {
 
 
 def _confusion(about: str, weight: float, *static_dropout: Mapping[str, Any], **options: Any) -> Arm:
-    return Arm(f"confusion, weight {weight}{about}", 0.0, static_dropout, {"weight": weight, **options})
+    every: dict[str, Any] = {"every_n_steps": 4}
+    return Arm(f"confusion, weight {weight}{about}", 0.0, static_dropout, {"weight": weight} | every | options)
 
 
 for _weight in (0.1, 0.3, 1.0, 3.0):

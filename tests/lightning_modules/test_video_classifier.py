@@ -229,8 +229,8 @@ def confusions(module: VideoClassifier) -> list[tuple[float, int]]:
 
 def test_the_confusion_of_shuffled_clips_is_an_option() -> None:
     assert confusions(tiny()) == []
-    assert confusions(tiny(shuffle_confusion=0.5)) == [(0.5, 4)]
-    assert confusions(tiny(shuffle_confusion=0.5, shuffle_confusion_every=1)) == [(0.5, 1)]
+    assert confusions(tiny(shuffle_confusion=0.5)) == [(0.5, 1)]
+    assert confusions(tiny(shuffle_confusion=0.5, shuffle_confusion_every=4)) == [(0.5, 4)]
     assert tiny(shuffle_confusion=0.5).hparams["shuffle_confusion"] == 0.5
     with pytest.raises(OptionError, match="every_n_steps=0"):
         tiny(shuffle_confusion=0.5, shuffle_confusion_every=0)
@@ -318,7 +318,7 @@ def test_a_copy_of_the_confusion_that_a_module_brought_is_the_users(
 def test_another_confusion_in_the_trainer_is_refused(tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path, [ShuffleConfusion(0.3)])
     with pytest.raises(
-        OptionError, match=r"weight 1\.0 every 4 steps, but the Trainer has .* weight 0\.3.*Say it once"
+        OptionError, match=r"weight 1\.0 every 1 steps, but the Trainer has .* weight 0\.3.*Say it once"
     ):
         trainer.fit(tiny(shuffle_confusion=1.0), DataLoader(Clips(8, 4, 32), 4))
 
