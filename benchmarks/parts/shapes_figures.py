@@ -51,8 +51,8 @@ def doses(runs: Sequence[Run]) -> Figure:
                 linewidth=1.4, elinewidth=1, capsize=2.5, label=label,
             )  # fmt: skip
         ax.set_xticks(RATES)
-        if position == 0:
-            ax.legend(frameon=False, fontsize=8)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=8.5)
     return figure
 
 
