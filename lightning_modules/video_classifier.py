@@ -57,8 +57,8 @@ class VideoClassifier(RecipeModule):
         norm_weight_decay: weight decay of normalisation layers; 0 in the SlowFast recipes. None: the optimizer's own.
         mean: subtracted from pixels in [0, 1]; 0.45 in the official models.
         std: divides them then; 0.225 in the official models.
-        shuffle_confusion: weight of a confusion loss on clips with shuffled frames, 0 for none (0.3 did best in
-            ``docs/study.md``); brings a
+        shuffle_confusion: weight of a confusion loss on clips with shuffled frames, 0 for none (0.3 is a
+            good start, see ``docs/study.md``); brings a
             :class:`~staticdropout.callbacks.ShuffleConfusion` along, which the Trainer can be given instead. It acts
             for this module alone, also in a Trainer that goes on with another one.
         shuffle_confusion_every: optimizer steps from one with that loss to the next.

@@ -63,7 +63,7 @@ def primary(runs: Sequence[Run], chosen: Sequence[str]) -> list[dict[str, Any]]:
     """The comparisons that were named before the runs, with p-values adjusted for their number (Holm)."""
     rules = [f"static-{rate}" for rate in RATES]
     pairs = [(arm, TWINS[arm]) for arm in [*rules, *(arm for arm in chosen if arm in TWINS)]]
-    pairs += [(arm, "none") for arm in [*rules, *(arm for arm in chosen if not arm.endswith("-twin"))]]
+    pairs += [(arm, "none") for arm in [*rules, *(arm for arm in chosen if arm not in TWINS.values())]]
     rows: list[dict[str, Any]] = []
     for measure in PRIMARY:
         for arm, reference in dict.fromkeys(pairs):
