@@ -15,7 +15,7 @@ A second CSV, ``…_parts.csv``, says in percent of 30 plain steps what the extr
 the floor, everything else lies above it. ``rest`` is mostly putting the network into eval mode and back, and keeping
 the random states.
 
-Run: ``python benchmarks/cost_static_dropout.py`` (about 7 minutes on two cores).
+Run: ``python benchmarks/cost_static_dropout.py`` (about 6 minutes on two cores).
 """
 
 from __future__ import annotations

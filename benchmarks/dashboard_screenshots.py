@@ -7,7 +7,9 @@ profile, waits until every chart and picture of a page is drawn, and writes one 
 
     lightning fit --config configs/demo.yaml
     python benchmarks/dashboard_screenshots.py --logdir runs/demo --out docs/images \
-        --pages custom_scalars images --themes light
+        --pages custom_scalars --themes light
+    python benchmarks/dashboard_screenshots.py --logdir runs/demo --out docs/images \
+        --pages images --themes light --size 1230 1790
 """
 
 from __future__ import annotations

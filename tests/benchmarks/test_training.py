@@ -48,6 +48,12 @@ def test_every_way_of_training_takes_a_step_of_its_own_model(way: str, models: d
     assert all(torch.equal(value, before[name]) for name, value in models["ours"].state_dict().items())
     changed = [name for name, p in model.named_parameters() if not torch.equal(p, before[name])]
     assert len(changed) == len(list(model.parameters()))
+    plain, plain_clips = training.prepare("pytorchvideo", models, "training", clip)
+    expected = training.outcome(
+        plain, training.make_pass("pytorchvideo", plain, "training", plain_clips, label), "training"
+    )
+    error = training.difference(gradients, expected, "training")
+    assert error < (0.5 if "bf16" in way else 1e-3)
 
 
 def test_differences_are_shares_of_the_spread_of_logits_and_of_the_norm_of_gradients() -> None:
