@@ -35,8 +35,9 @@ class ShuffleConfusion(Callback):
 
     At every ``every_n_steps``-th optimizer step copies of the clips with shuffled frames pass through the model too,
     and ``weight * every_n_steps`` times the cross-entropy of its predictions to the uniform distribution is added to
-    the loss that ``training_step`` returns. Shuffled clips keep what single frames show, and lose their order, so what can
-    be predicted without the order no longer pays. There is one backward pass, and nothing of the LightningModule has to change.
+    the loss that ``training_step`` returns. Shuffled clips keep what single frames show, and lose their order, so what
+    can be predicted without the order no longer pays. There is one backward pass, and nothing of the LightningModule
+    has to change.
 
     The idea is that of Choi et al., "Why Can't I Dance in the Mall? Learning to Mitigate Scene Bias in Action
     Recognition" (NeurIPS 2019), who maximise the entropy of predictions on clips whose people are masked. It is
