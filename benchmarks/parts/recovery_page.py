@@ -197,7 +197,7 @@ def _recovery(rows: Sequence[Row]) -> Figure:
         ax.set_xlim(limits)
         ax.set_ylim(limits)
         ax.set_aspect("equal")
-        ax.legend(frameon=False, fontsize=8, loc="lower right")
+        ax.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0.55, 0))
     title = "14 kinds of layers, 100 clips: mean estimate and mean 95 % interval (colours moved apart)"
     figure.suptitle(title, fontsize=10, color=INK)
     return figure
