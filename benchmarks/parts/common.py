@@ -135,6 +135,16 @@ def spread(values: Sequence[float], others: Sequence[float]) -> dict[str, float]
     }
 
 
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], first: Iterable[str] = ()) -> None:
+    """Write a CSV, whole or not at all: the columns of all rows, those of ``first`` before the others."""
+    names = dict.fromkeys([*first, *(key for row in rows for key in row)])
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, fieldnames=list(names), lineterminator="\n", restval="")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_whole(path, text.getvalue())
+
+
 def rows_of_other_devices(path: Path, about: Mapping[str, Any]) -> list[dict[str, str]]:
     """The rows of a CSV that another device than that of ``about`` has made."""
     if not path.exists():
@@ -157,12 +167,7 @@ def report(rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any], output: 
     columns = list(dict.fromkeys(key for row in rows for key in row))
     shared = {key: value for key, value in about.items() if key not in columns}
     written = [*rows_of_other_devices(output, about), *({**about, **row} for row in rows)]
-    names = dict.fromkeys([*columns, *shared, *(key for row in written for key in row)])
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, fieldnames=list(names), lineterminator="\n", restval="")
-    writer.writeheader()
-    writer.writerows(written)
-    write_whole(output, text.getvalue())
+    write_rows(output, written, [*columns, *shared])
     table = Table(*columns, title=", ".join(f"{key} {value}" for key, value in shared.items() if key != "date"))
     for row in rows:
         table.add_row(*(str({**about, **row}.get(key, "")) for key in columns))

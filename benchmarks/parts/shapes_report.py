@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pages import fill_page
+from parts.common import write_rows
 from parts.shapes_arms import ARMS, RATES, TWINS
 from parts.shapes_figures import draw_figures
 from parts.shapes_paired import holm, paired
@@ -89,11 +89,7 @@ def write_csv(file: Path, rows: Sequence[Mapping[str, Any]], about: Mapping[str,
     """Rows with what they were measured on; nothing where there are no rows."""
     if not rows:
         return
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, fieldnames=[*rows[0], *about], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({**row, **about} for row in rows)
+    write_rows(file, [{**row, **about} for row in rows])
     print(f"written: {file}")
 
 

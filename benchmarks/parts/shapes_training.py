@@ -19,7 +19,7 @@ from parts.common import wait
 from parts.shapes_arms import Arm
 from parts.shapes_network import STAGES, ShapesNet
 from parts.shapes_task import Shapes, Task, load
-from parts.trainers import place
+from parts.trainers import trainer_for
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
@@ -97,7 +97,6 @@ def train_one(task: Task, schedule: Schedule, arm: Arm, seed: int, cache: Path, 
         Plain values: figures by name, and under ``tilt`` what StaticDropout logged.
     """
     logging.getLogger("lightning").setLevel(logging.ERROR)
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")
     train, val = (load(task, seed, training, cache) for training in (True, False))
     seed_everything(seed, verbose=False)
@@ -110,11 +109,8 @@ def train_one(task: Task, schedule: Schedule, arm: Arm, seed: int, cache: Path, 
     order = torch.Generator().manual_seed(seed)
     loader = DataLoader(train, schedule.batch_size, shuffle=True, generator=order, drop_last=True)
     memory, clock = Memory(), Clock(device)
-    trainer = Trainer(
-        max_epochs=schedule.epochs, **place(device),
-        logger=memory, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-        callbacks=[*arm.callbacks(), DropoutFreeFinetune(schedule.finetune_epochs, schedule.finetune_lr), clock],
-    )  # fmt: skip
+    callbacks = [*arm.callbacks(), DropoutFreeFinetune(schedule.finetune_epochs, schedule.finetune_lr), clock]
+    trainer = trainer_for(device, callbacks, logger=memory, max_epochs=schedule.epochs)
     trainer.fit(module, loader)
     learnt = float(trainer.callback_metrics["train/top1"])
     module.eval().to(device)

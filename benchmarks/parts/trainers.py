@@ -20,13 +20,17 @@ def place(device: str) -> dict[str, Any]:
 
 
 def trainer_for(
-    device: str, callbacks: list[Callback], precision: Any = "32-true", logger: Logger | None = None
+    device: str,
+    callbacks: list[Callback],
+    precision: Any = "32-true",
+    logger: Logger | None = None,
+    max_epochs: int = 1,
 ) -> Trainer:
-    """A Trainer of one epoch on one device that says and saves nothing."""
+    """A Trainer on one device that says and saves nothing."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     return Trainer(
         **place(device),
-        max_epochs=1,
+        max_epochs=max_epochs,
         precision=precision,
         callbacks=callbacks,
         logger=logger or False,
