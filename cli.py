@@ -42,7 +42,12 @@ class ConfigCLI(LightningCLI):
 
 
 def _epilog() -> str:
-    verbs = ", ".join(f"{group} {verb}" for group, members in VERBS.items() for verb in members)
+    commands = [
+        command
+        for group, members in VERBS.items()
+        for command in ([f"{group} {verb}" for verb in members] if isinstance(members, dict) else [group])
+    ]
+    verbs = ", ".join(commands)
     configs = ", ".join(packaged_configs())
     return f"further commands: {verbs} (each with --help). packaged configs for --config: {configs}."
 

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``staticdropout data …``: look through data sets, prepare them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from .. import datamodules
+from ..datamodules.flow_preparation import run_flow
+from ..datamodules.segmentation_check import run_segmentation_check
+from ..datamodules.ssv2_annotations import find_annotation
+
+__all__ = ("check_data", "prepare_flow")
+
+
+def check_data(
+    root: str,
+    layout: str = "auto",
+    reader: str = "decord",
+    min_frames: int = 8,
+    flow_dir: str | None = None,
+    gaps: list[int] = [1],  # noqa: B006 - jsonargparse shows the default; it is not changed
+    workers: int | None = None,
+    output: str | None = None,
+) -> None:
+    """Check every file of a data set: what is missing, unreadable, too short, or of another size.
+
+    Exits with 1 if anything is wrong.
+
+    Args:
+        root: folder of the data set.
+        layout: ssv2, davis2016, davis2017, youtube_vos, tao_vos, imagenet_vid, moca, or auto to guess.
+        reader: of videos: decord, torchcodec, pyav or frames.
+        min_frames: a video with fewer frames is short.
+        flow_dir: folder of the flow of a segmentation data set; missing flow is wrong only where this is given. By
+            default the data set's own folder.
+        gaps: the flow to look for: 1 for that to the next frame, -1 for that to the previous one; RTNet needs [1, -1].
+        workers: number of processes; by default one a core.
+        output: CSV file for all findings.
+    """
+    if layout == "auto" and find_annotation(Path(root), "labels") is not None:
+        layout = "ssv2"
+    if layout == "ssv2":
+        problems = datamodules.run_check(root, reader=reader, min_frames=min_frames, num_workers=workers, output=output)
+    else:
+        problems = run_segmentation_check(
+            root, layout, flow_dir=flow_dir, gaps=gaps, num_workers=workers, output=output
+        )
+    if problems:
+        raise SystemExit(1)
+
+
+def prepare_flow(
+    root: str,
+    method: str = "dis",
+    layout: str = "auto",
+    output: str | None = None,
+    gaps: list[int] = [1],  # noqa: B006 - jsonargparse shows the default; it is not changed
+    format: Literal["png", "flo"] = "png",  # noqa: A002 - the name of the option
+    encoding: Literal["middlebury", "hsv"] = "middlebury",
+    max_flow: float | None = None,
+    weights: str | None = None,
+    workers: int | None = None,
+) -> None:
+    """Compute the optical flow of a segmentation data set where it is missing; stop and go on as you like.
+
+    Args:
+        root: folder of the data set.
+        method: dis, raft_small or raft_large.
+        layout: davis2016, davis2017, youtube_vos, tao_vos, imagenet_vid, moca, or auto to guess.
+        output: folder of the flow; the data set's own by default.
+        gaps: 1 for the flow to the next frame, -1 for that to the previous one; RTNet needs [1, -1].
+        format: png (colour pictures as networks take them) or flo (pixels as floats, about 20 times the size).
+        encoding: colours of the pictures: middlebury (no motion is white) or hsv (no motion is black).
+        max_flow: magnitude in pixels that gets the full colour; by default the largest of each picture.
+        weights: of RAFT: a file, or DEFAULT to let torchvision download its own.
+        workers: number of threads; by default one a core.
+    """
+    report = run_flow(
+        root,
+        layout,
+        method,
+        output,
+        gaps,
+        file_format=format,
+        encoding=encoding,
+        max_flow=max_flow,
+        weights=weights,
+        num_workers=workers,
+    )
+    print(f"{report.written} flow files written to {output or root}, {report.present} were there already.")

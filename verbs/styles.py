@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``staticdropout styles …``: look at styles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from .. import datamodules
+
+__all__ = ("style_sheet",)
+
+
+def style_sheet(
+    video: str, output: str = "styles.png", styles: list[str] | None = None, frames: int = 6, reader: str = "decord"
+) -> None:
+    """Write a contact sheet of a video in every style, as PNG.
+
+    Args:
+        video: path of the video.
+        output: path of the PNG.
+        styles: names of styles; all by default.
+        frames: frames to show.
+        reader: decord, torchcodec or pyav.
+    """
+    import numpy as np
+
+    from ..perturbations import list_styles, save_sheet
+
+    source = datamodules.open_video(video, reader=reader, short_side=240)
+    indices = np.linspace(0, len(source) - 1, frames).round().astype(int).tolist()
+    clip = torch.from_numpy(source.get_batch(indices)).permute(3, 0, 1, 2).float() / 255
+    path = save_sheet(clip, Path(output), styles or list_styles(), num_frames=frames)
+    print(f"Wrote {path}.")
