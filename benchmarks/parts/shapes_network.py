@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from staticdropout.models.resnet3d import BasicBlock, ClassificationHead
+from staticdropout.models.heads import ClassificationHead
+from staticdropout.models.resnet_layers import BasicBlock
 from staticdropout.models.video_conv import VideoConv3d
 
 STAGES = ("stem", "res2", "res3", "res4", "res5")

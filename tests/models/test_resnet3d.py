@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from staticdropout.errors import BatchError, UnknownNameError
 from staticdropout.models.nonlocal_block import NonLocalBlock
-from staticdropout.models.resnet3d import BasicBlock, BottleneckBlock, ResNet3d
+from staticdropout.models.resnet3d import ResNet3d
+from staticdropout.models.resnet_layers import BasicBlock, BottleneckBlock
 
 
 def small(**kwargs: Any) -> ResNet3d:
