@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -13,7 +13,6 @@ from lightning.pytorch.utilities import rank_zero_warn
 from ..errors import OptionError
 from ..metrics import LayerBias, summarize
 from ..metrics.bias import Estimator, check_estimator
-from ..models.layer_names import INPUT, find_layers
 from ..perturbations import FlowTriplets, TripletFunction, VideoTriplets
 from .batches import VideoInputs
 from .bias_measurement import BiasMeasurement, GroupBy
@@ -22,7 +21,7 @@ from .bias_schedule import BiasSchedule
 from .call_check import CallCheck
 from .loggers import bias_scalars, bias_shares, run_folder
 from .measuring import refuse_sharded
-from .networks import classifier_of
+from .monitored_layers import monitored_layers, read_layer_option
 from .requeue import hold_back_requeue
 from .static_dropout import StaticDropout
 from .validation_reading import averaged_weights, dataset_length, validation_batches
@@ -53,8 +52,10 @@ class BiasMonitor(Callback):
 
     Args:
         layers: names of the layers, globs allowed (``"backbone.layer*"``); see
-            :mod:`staticdropout.models.layer_names`. By default the input of the last ``nn.Linear``, where
-            StaticDropout acts.
+            :mod:`staticdropout.models.layer_names`. ``"paper"``: the layers that the papers analyse, under the names of
+            their figures, for the models of this package (see :func:`staticdropout.models.analysis_layers`). A mapping
+            names layers of your own: ``{"stage1": "backbone.layer1"}``. By default the input of the last
+            ``nn.Linear``, where StaticDropout acts.
         num_clips: how many validation clips to measure, over all ranks.
         triplets: makes the triplets; by default :class:`~staticdropout.perturbations.VideoTriplets` with four
             built-in styles. For models of several inputs, a function of the batch that returns a triplet of what the
@@ -89,7 +90,7 @@ class BiasMonitor(Callback):
 
     def __init__(
         self,
-        layers: str | Sequence[str] | None = None,
+        layers: str | Sequence[str] | Mapping[str, str] | None = None,
         num_clips: int = 1000,
         triplets: VideoTriplets | FlowTriplets | TripletFunction | None = None,
         estimator: Estimator = "paper",
@@ -115,7 +116,7 @@ class BiasMonitor(Callback):
             raise OptionError(f"group_by={group_by!r} is not one of {', '.join(map(repr, get_args(GroupBy)))}.")
         if dataloader_idx < 0:
             raise OptionError(f"dataloader_idx={dataloader_idx} must not be negative.")
-        self.layers = [layers] if isinstance(layers, str) else list(layers) if layers is not None else None
+        self.layers = read_layer_option(layers)
         self.num_clips = num_clips
         self.triplets = triplets or VideoTriplets()
         self.estimator: Estimator = estimator
@@ -274,14 +275,16 @@ class BiasMonitor(Callback):
             self.history = list(state_dict["history"])
             self._schedule.load_state_dict(state_dict, resumed=self._stage == "fit")
 
-    def _layers_of(self, module: LightningModule) -> list[str]:
-        return [layer.name for layer in find_layers(module, self.layers or f"{classifier_of(module)}[{INPUT}]")]
+    def _layers_of(self, module: LightningModule) -> dict[str, str]:
+        """Names of the layers in charts, and in the module."""
+        return monitored_layers(module, self.layers)
 
     def _new_measurement(self, trainer: Trainer, module: LightningModule) -> BiasMeasurement:
         length = dataset_length(trainer, self.dataloader_idx)
         num_clips = self.num_clips if length is None else min(self.num_clips, length)
         options = self.channel_dim, self.estimator, self.threshold, self.num_groups, self.group_by
-        return BiasMeasurement(self._layers_of(module), self.triplets, self.inputs, num_clips, *options)
+        layers = list(dict.fromkeys(self._layers_of(module).values()))
+        return BiasMeasurement(layers, self.triplets, self.inputs, num_clips, *options)
 
     def _catch_up(self, trainer: Trainer, module: LightningModule) -> None:
         """Make up for the measurement of a validation that a resume has left out."""
@@ -308,9 +311,11 @@ class BiasMonitor(Callback):
         """Merge the ranks and publish; whether there is something to publish."""
         assert self._measurement is not None  # noqa: S101 - checked by the callers
         measurement, self._measurement = self._measurement, None
-        biases = measurement.conclude(trainer, module)
-        if not biases:
+        found = measurement.conclude(trainer, module)
+        if not found:
             return False
+        names = self._layers_of(trainer.lightning_module)
+        biases = {name: found[layer] for name, layer in names.items()}
         numbers = {layer: summarize(bias) for layer, bias in biases.items()}
         record = {**self._schedule.point(trainer, epoch), "layers": numbers}
         self.latest = {layer: LayerBias(*(part.cpu() for part in bias)) for layer, bias in biases.items()}
@@ -319,8 +324,9 @@ class BiasMonitor(Callback):
             logger.log_metrics(bias_scalars(numbers, self.name), step=record["step"])
         self._grouped_by = measurement.grouped_by
         if self._publisher is not None:
-            self._publisher.settings = self.settings
-            pages = {monitor.name: monitor._layers_of(trainer.lightning_module) for monitor in _monitors(trainer)}
+            renamed = {name: layer for name, layer in names.items() if name != layer}
+            self._publisher.settings = {**self.settings, "layers": renamed} if renamed else self.settings
+            pages = {monitor.name: list(monitor._layers_of(trainer.lightning_module)) for monitor in _monitors(trainer)}
             dropping = any(isinstance(callback, StaticDropout) for callback in trainer.callbacks)  # type: ignore[attr-defined]
             self._publisher.publish(trainer.loggers, pages, self.history, self.latest, measurement.picture, dropping)
         return True

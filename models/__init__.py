@@ -1,21 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
 """Models as plain modules: a registry, official checkpoints, feature capture, StaticDropout as a layer."""
 
+from .analysis import analysis_layers
 from .checkpoints import load_checkpoint, read_checkpoint
 from .features import capture, channel_means, list_layers
 from .fused_batchnorm import fuse_batchnorm
+from .gmacs import count_gmacs
 from .inflation import inflate_from_timm
 from .layer_names import find_layers, last_linear
+from .mvit import MViT
 from .registry import ModelInfo, create_model, list_models, model_info, models_table, register_model
 from .resnet3d import ResNet3d
+from .slowfast import SlowFast
 from .static_dropout import StaticDropoutLayer
+from .timesformer import TimeSformer
+from .x3d import X3D
 
 __all__ = (
+    "X3D",
+    "MViT",
     "ModelInfo",
     "ResNet3d",
+    "SlowFast",
     "StaticDropoutLayer",
+    "TimeSformer",
+    "analysis_layers",
     "capture",
     "channel_means",
+    "count_gmacs",
     "create_model",
     "find_layers",
     "fuse_batchnorm",

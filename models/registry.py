@@ -15,8 +15,8 @@ Example:
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from importlib import import_module
 from typing import Any, Literal, TypeVar
@@ -33,6 +33,9 @@ Constructor = TypeVar("Constructor", bound=Callable[..., nn.Module])
 # The files that register this package's models. They are imported on first use, because they import this file.
 BUILTIN = (
     f"{__package__}.resnet3d_variants",
+    f"{__package__}.slowfast_variants",
+    f"{__package__}.x3d_variants",
+    f"{__package__}.transformer_variants",
     f"{__package__}.segmentation.variants",
     f"{__package__}.segmentation.rtnet_variants",
 )
@@ -52,10 +55,12 @@ class ModelInfo:
         stride: distance between two of these frames in the video.
         crop: side of the training crop in pixels; of the pictures of a segmentation network, their height.
         params: number of parameters, with 400 classes where there are classes; where known.
-        gmacs: billions of multiply-adds for one clip, or one sample of a segmentation network, at ``crop``; where
-            known.
+        gmacs: billions of multiply-adds for one clip (see :func:`.count_gmacs`), or one sample of a segmentation
+            network, at ``crop``; where known.
         source: the official file that defines the model.
         task: ``"classification"`` of clips, or ``"segmentation"`` of a frame's moving object from image and flow.
+        top1: published accuracy of the official weights in percent, by data set.
+        checkpoint: file of the official weights, and the page that describes them; empty where there are none.
     """
 
     name: str
@@ -67,6 +72,8 @@ class ModelInfo:
     gmacs: float | None
     source: str
     task: Task = "classification"
+    top1: Mapping[str, float] = field(default_factory=dict)
+    checkpoint: str = ""
 
 
 def register_model(
@@ -78,6 +85,8 @@ def register_model(
     gmacs: float | None = None,
     source: str = "",
     task: Task = "classification",
+    top1: Mapping[str, float] | None = None,
+    checkpoint: str = "",
 ) -> Callable[[Constructor], Constructor]:
     """Register the decorated constructor under its own name; the first line of its docstring is the description.
 
@@ -89,6 +98,8 @@ def register_model(
         gmacs: billions of multiply-adds for one clip, or one sample of a segmentation network.
         source: where the model is defined.
         task: ``"classification"`` or ``"segmentation"``.
+        top1: published accuracy in percent, by data set.
+        checkpoint: file of the official weights, and the page that describes them.
 
     Returns:
         The decorator. The constructor of a classifier takes ``num_classes`` first, then keywords; that of a
@@ -124,7 +135,10 @@ def register_model(
             )
         description = (inspect.getdoc(constructor) or "").partition("\n")[0]
         _constructors[name] = constructor
-        _infos[name] = ModelInfo(name, description, frames, stride, crop, params, gmacs, source, task)
+        accuracy = dict(top1 or {})
+        _infos[name] = ModelInfo(
+            name, description, frames, stride, crop, params, gmacs, source, task, accuracy, checkpoint
+        )
         return constructor
 
     return decorate
@@ -180,8 +194,8 @@ def list_models(pattern: str = "*") -> list[str]:
     """Return the names that match a glob, sorted.
 
     Example:
-        >>> list_models("slow*")
-        ['slowonly_r101', 'slowonly_r18', 'slowonly_r50']
+        >>> list_models("slowonly*")
+        ['slowonly_r101', 'slowonly_r18', 'slowonly_r50', 'slowonly_r50_4x16']
     """
     _load_builtin_models()
     return sorted(name for name in _constructors if fnmatchcase(name, pattern))

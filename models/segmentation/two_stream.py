@@ -21,6 +21,8 @@ __all__ = ("STAGES", "StageFeatures", "TwoStreamEncoder")
 STAGES = (2, 3, 4, 5)
 """The residual stages, numbered as in the paper, where the stem is stage 1."""
 
+STREAMS = ("appearance", "motion")
+
 
 class StageFeatures(NamedTuple):
     """What the encoder holds after a stage.
@@ -77,6 +79,12 @@ class TwoStreamEncoder(nn.Module):
             self.add_module(f"connect{stage}", connections.get(stage) or Unconnected())
             if stage in fusions:
                 self.add_module(f"fuse{stage}", fusions[stage])
+
+    @property
+    def analysis_layers(self) -> dict[str, str]:
+        """The papers' layers: both streams after the cross connection of each stage, and the fusion layers."""
+        streams = {f"{stream}{stage}": f"connect{stage}[{stream}]" for stream in STREAMS for stage in STAGES}
+        return {**streams, **{f"fusion{stage}": f"fuse{stage}" for stage in self.fused_stages}}
 
     def forward(self, image: Tensor, flow: Tensor) -> dict[int, StageFeatures]:
         """Features by stage of normalised images ``(B, 3, H, W)`` and flow images of the same size.
