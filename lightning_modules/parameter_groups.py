@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parameters in groups: by decay (normalisation layers usually have none) and by learning rate."""
+"""Parameters in groups: by decay (normalisation layers and positions usually have none) and by learning rate."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ def parameter_groups(
 
     Args:
         module: any module.
-        norm_weight_decay: weight decay of normalisation layers (0 in the SlowFast recipes, ``BN.WEIGHT_DECAY``); with
-            None the optimizer's own weight decay holds for all.
+        norm_weight_decay: weight decay of normalisation layers (0 in the SlowFast recipes, ``BN.WEIGHT_DECAY``), and of
+            the parameters that a part names in ``no_weight_decay()``, as timm's transformers do; with None the
+            optimizer's own weight decay holds for all.
         learning_rates: learning rates by part, e.g. ``{"model.encoder": 1e-4}``. Of several names that fit a
             parameter, the longest counts; the optimizer's own learning rate holds for the rest.
 
@@ -46,6 +47,7 @@ def parameter_groups(
     """
     rates = dict(learning_rates or {})
     norms = {id(p) for part in module.modules() if isinstance(part, NORMS) for p in part.parameters(recurse=False)}
+    norms |= {id(p) for part in module.modules() for p in _marked(part)}
     trainable = [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
     groups: dict[tuple[str | None, bool], dict[str, Any]] = {}
     for name, parameter in trainable:
@@ -63,3 +65,9 @@ def parameter_groups(
             parts = {name.rpartition(".")[0] for name, _ in trainable}
             raise OptionError(f"learning_rates: no trainable part is called {part!r}. {did_you_mean(part, parts)}")
     return sorted(groups.values(), key=lambda group: "weight_decay" in group)
+
+
+def _marked(part: nn.Module) -> list[nn.Parameter]:
+    """The parameters that a part asks not to be decayed."""
+    ask = getattr(part, "no_weight_decay", None)
+    return [part.get_parameter(name) for name in ask()] if callable(ask) else []

@@ -17,7 +17,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassStatScores
 from ..callbacks.shuffle_confusion import ShuffleConfusion
 from ..callbacks.skipped_videos import SkippedVideos
 from ..errors import AnnotationError, BatchError, OptionError
-from ..models import ResNet3d, create_model, inflate_from_timm, load_checkpoint, model_info
+from ..models import ResNet3d, TimeSformer, create_model, inflate_from_timm, load_checkpoint, model_info
 from .recipe import OptimizerCallable, RecipeModule, SchedulerCallable
 
 __all__ = ("VideoClassifier",)
@@ -47,7 +47,8 @@ class VideoClassifier(RecipeModule):
         model_args: further arguments of the named model, e.g. ``{width: 16}``.
         checkpoint: official or own checkpoint to start from; read without running anything in it. A head of another
             class count is left out and reported, everything else must fit.
-        inflate: name of a timm ResNet (``resnet50``) whose ImageNet weights are inflated to 3-D before training.
+        inflate: name of a timm network whose ImageNet weights the model starts from: a ResNet (``resnet50``), inflated
+            to 3-D, or for TimeSformer a vision transformer (``vit_base_patch16_224``).
         inflate_weights: file with such weights, where timm shall not download them.
         dropout: rate of standard dropout before the classifier, the paper's baseline.
         label_smoothing: of the cross-entropy.
@@ -114,13 +115,14 @@ class VideoClassifier(RecipeModule):
                 raise OptionError("dropout and model_args are for models by name; build the module with them instead.")
             self.model = model
         if inflate is not None:
-            if not isinstance(self.model, ResNet3d):
+            if not isinstance(self.model, ResNet3d | TimeSformer):
                 raise OptionError(
-                    f"inflate is for the 3-D ResNets of this package, not for {type(self.model).__name__}."
+                    f"inflate is for this package's 3-D ResNets and TimeSformer, not for {type(self.model).__name__}."
                 )
             inflate_from_timm(self.model, inflate, inflate_weights or True)
         if checkpoint is not None:
             load_checkpoint(self.model, checkpoint)
+            self._keep_form(model_args)
         self.channels_last = channels_last
         if channels_last:
             for weights in self.model.parameters():
@@ -131,6 +133,8 @@ class VideoClassifier(RecipeModule):
         self.shuffle_confusion, self.shuffle_confusion_every = shuffle_confusion, shuffle_confusion_every
         self.class_accuracy: Tensor | None = None
         """``(num_classes,)`` accuracy of every class in percent after a validation or test; NaN without clips."""
+        self.class_counts: Tensor | None = None
+        """``(num_classes, 2)`` clips of every class that were classified correctly, and all of them."""
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1, 1), persistent=False)
         self.train_top1 = MulticlassAccuracy(num_classes, average="micro")
@@ -139,6 +143,17 @@ class VideoClassifier(RecipeModule):
 
     mean: Tensor
     std: Tensor
+
+    def _keep_form(self, model_args: dict[str, Any] | None) -> None:
+        """Note what the checkpoint has changed in the model's form, so that one of ours is loaded into the same."""
+        form = getattr(self.model, "form", {})
+        if form and "model" in self.hparams:
+            self.hparams["model_args"] = {**(model_args or {}), **form}
+
+    @property
+    def _gives_probabilities(self) -> bool:
+        """Whether the network ends in the official heads' softmax, which they leave out in training."""
+        return getattr(getattr(self.model, "head", None), "mode", "logits") == "softmax" and not self.training
 
     def _metrics(self, prefix: str) -> MetricCollection:
         top5 = min(5, self.num_classes)
@@ -187,7 +202,10 @@ class VideoClassifier(RecipeModule):
         return batch if video.is_floating_point() else batch | {"video": video.float() / 255}
 
     def forward(self, video: Tensor) -> Tensor:
-        """Logits ``(B, num_classes)`` of videos ``(B, 3, T, H, W)`` with pixels in [0, 1]."""
+        """Logits ``(B, num_classes)`` of videos ``(B, 3, T, H, W)`` with pixels in [0, 1].
+
+        A model whose head was built with ``head_mode="softmax"`` gives probabilities in evaluation.
+        """
         layout = torch.channels_last_3d if self.channels_last else torch.preserve_format
         logits: Tensor = self.model(((video - self.mean) / self.std).to(self.model_dtype, memory_format=layout))
         return logits
@@ -241,17 +259,15 @@ class VideoClassifier(RecipeModule):
 
     def _probabilities(self, video: Tensor) -> Tensor:
         """Probabilities, averaged over views where there are any."""
-        if video.ndim == 5:
-            probabilities: Tensor = self(video).softmax(-1)
-            return probabilities
-        views: Tensor = self(video.flatten(0, 1)).softmax(-1)
-        return views.view(*video.shape[:2], -1).mean(1)
+        scores: Tensor = self(video if video.ndim == 5 else video.flatten(0, 1))
+        probabilities = scores if self._gives_probabilities else scores.softmax(-1)
+        return probabilities if video.ndim == 5 else probabilities.view(*video.shape[:2], -1).mean(1)
 
     def _evaluate(self, batch: dict[str, Any], metrics: MetricCollection, stage: str) -> None:
         label = self._labels(batch)
         if len(label) == 0:  # every video of the batch was unreadable
             return
-        if batch["video"].ndim == 5:
+        if batch["video"].ndim == 5 and not self._gives_probabilities:
             logits = self(batch["video"])
             loss = self.loss(logits, label)
         else:
@@ -267,6 +283,7 @@ class VideoClassifier(RecipeModule):
         counts = values.pop(f"{stage}/classes")
         accuracy = counts[:, 0] / counts[:, 4]  # true positives over clips of the class; NaN without clips
         self.class_accuracy = 100 * accuracy.cpu()
+        self.class_counts = counts[:, [0, 4]].cpu()
         values[f"{stage}/class_mean"] = accuracy.nanmean()
         self.log_dict({name: 100 * value for name, value in values.items()}, prog_bar=False)
         metrics.reset()

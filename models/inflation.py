@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Start a 3-D ResNet from the weights of a 2-D one (Carreira & Zisserman 2017, arXiv:1705.07750, section 2.4.1)."""
+"""Start a 3-D ResNet or a TimeSformer from the weights of an image network.
+
+3-D kernels are those of Carreira & Zisserman 2017, arXiv:1705.07750, section 2.4.1; attention over time starts as
+``timesformer/models/helpers.py`` of facebookresearch/TimeSformer has it.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,8 @@ from torch import Tensor, nn
 from ..errors import CheckpointMismatchError
 from .checkpoints import read_checkpoint
 from .resnet3d import ResNet3d
+from .timesformer import TimeSformer
+from .transformer_layers import resize_line
 
 __all__ = ("InflationReport", "inflate_from_timm")
 
@@ -31,16 +37,30 @@ NAMES = (
     (r"bn_c\.(\w+)", r"bn3.\1"),
 )
 
+# Our names, and those of timm's vision transformers: attention over time starts as that over space. What it adds
+# (time_fc) and the positions of frames have no counterpart.
+VIT_NAMES = (
+    (r"class_token", r"cls_token"),
+    (r"positions\.spatial", r"pos_embed"),
+    (r"(patch_embed\.proj\.\w+)", r"\1"),
+    (r"(blocks\.\d+\.)(?:time_norm|norm1)\.(\w+)", r"\1norm1.\2"),
+    (r"(blocks\.\d+\.)(?:time_attn|attn)\.(qkv|proj)\.(\w+)", r"\1attn.\2.\3"),
+    (r"(blocks\.\d+\.(?:norm2|mlp\.fc[12])\.\w+)", r"\1"),
+    (r"(norm\.\w+)", r"\1"),
+)
+CLASSIFIERS = ("fc.", "head.")
+"""What the names of the image networks' classifiers begin with."""
+
 
 @dataclass(frozen=True)
 class InflationReport:
     """What :func:`inflate_from_timm` did.
 
     Attributes:
-        backbone: name of the 2-D network.
+        backbone: name of the image network.
         inflated: names of the model's tensors that came from it.
-        untouched: names of those that did not: non-local blocks and the head.
-        unused: names of the 2-D network's tensors that have no place in the model: its classifier.
+        untouched: names of those that did not: the head, non-local blocks, what TimeSformer adds over time.
+        unused: names of the image network's tensors that have no place in the model: its classifier.
     """
 
     backbone: str
@@ -50,18 +70,21 @@ class InflationReport:
 
 
 def inflate_from_timm(
-    model: ResNet3d, backbone: str | nn.Module = "resnet50", pretrained: bool | str | Path = True
+    model: ResNet3d | TimeSformer, backbone: str | nn.Module = "resnet50", pretrained: bool | str | Path = True
 ) -> InflationReport:
-    """Copy the weights of a 2-D ResNet into a 3-D one of the same depth, width and kind of block.
+    """Copy the weights of a 2-D ResNet or vision transformer into a video network of the same depth and width.
 
     A kernel that sees ``k`` frames becomes ``k`` copies of the 2-D kernel divided by ``k``: on a clip that repeats one
     frame it gives what the 2-D network gives on the frame (except near the clip's ends, where zeros are padded).
     Normalisation is copied.
 
+    TimeSformer's attention over time starts as a copy of that over space, but adds nothing except in the first block,
+    until it is trained. Positions of another number of patches are resized as the official loader does.
+
     Args:
-        model: the 3-D network, changed in place; untouched if anything does not fit.
+        model: the video network, changed in place; untouched if anything does not fit.
         backbone: name of a plain ResNet of timm (``resnet50`` and ``resnet101`` for bottlenecks, ``resnet18`` for basic
-            blocks), or a ready 2-D module of timm or torchvision.
+            blocks; ``vit_base_patch16_224`` for TimeSformer), or a ready module of timm or torchvision.
         pretrained: for a name: True takes timm's default weights (downloaded once), False its initialisation, a path
             weights in timm's naming from a file.
 
@@ -92,7 +115,7 @@ def inflate_from_timm(
     used: set[str] = set()
     misfits: list[str] = []
     for key, tensor in target.items():
-        flat_key = _flat_name(key)
+        flat_key = _translate(key, VIT_NAMES) if isinstance(model, TimeSformer) else _flat_name(key)
         if flat_key is None:
             continue
         flat_tensor = source.get(flat_key)
@@ -108,13 +131,11 @@ def inflate_from_timm(
         used.add(flat_key)
     unused = tuple(key for key in source if key not in used)
     # A deeper 2-D network would otherwise be cut off without a word.
-    misfits += [f"{key} has no place in the model" for key in unused if not key.startswith("fc.")]
+    misfits += [f"{key} has no place in the model" for key in unused if not key.startswith(CLASSIFIERS)]
     if misfits:
         more = f" and {len(misfits) - 3} more" if len(misfits) > 3 else ""
         raise CheckpointMismatchError(
-            f"The 2-D network {name} does not fit the model: {'; '.join(misfits[:3])}{more}. Choose a plain ResNet of "
-            "the same depth and kind of block (resnet50, resnet101: bottleneck; resnet18: basic), and a model of width "
-            "64 with 3 input channels."
+            f"The image network {name} does not fit the model: {'; '.join(misfits[:3])}{more}. {_advice(model)}"
         )
     model.load_state_dict(new, strict=False)
     return InflationReport(name, tuple(new), tuple(key for key in target if key not in new), unused)
@@ -126,16 +147,32 @@ def _flat_name(key: str) -> str | None:
     if match := re.match(r"res(\d)\.block(\d+)\.", key):
         prefix = f"layer{int(match[1]) - 1}.{match[2]}."
         key = key.removeprefix(match[0])
-    for pattern, replacement in NAMES:
+    flat = _translate(key, NAMES)
+    return None if flat is None else prefix + flat
+
+
+def _translate(key: str, names: tuple[tuple[str, str], ...]) -> str | None:
+    for pattern, replacement in names:
         if match := re.fullmatch(pattern, key):
-            return prefix + match.expand(replacement)
+            return match.expand(replacement)
     return None
+
+
+def _advice(model: nn.Module) -> str:
+    if isinstance(model, TimeSformer):
+        return "Choose a vision transformer of the same depth, width and patch, e.g. vit_base_patch16_224."
+    return (
+        "Choose a plain ResNet of the same depth and kind of block (resnet50, resnet101: bottleneck; resnet18: basic), "
+        "and a model of width 64 with 3 input channels."
+    )
 
 
 @torch.no_grad()
 def _inflate(flat: Tensor, target: Tensor) -> Tensor:
-    """Repeat a 2-D kernel ``(O, I, H, W)`` over the frames of ``(O, I, k, H, W)``; return anything else as it is."""
+    """Repeat a 2-D kernel ``(O, I, H, W)`` over the frames of ``(O, I, k, H, W)``, and fit positions ``(1, N, C)``."""
     if flat.ndim == 4 and target.ndim == 5:
         frames = target.shape[2]
         return (flat.float() / frames).unsqueeze(2).repeat(1, 1, frames, 1, 1)
+    if flat.ndim == 3 and target.ndim == 3 and flat.shape[1] != target.shape[1]:
+        return torch.cat([flat[:, :1], resize_line(flat[:, 1:], target.shape[1] - 1, "nearest")], dim=1)
     return flat

@@ -110,8 +110,9 @@ class MViT(nn.Module):
         return {"last_key_pooling": self.last_key_pooling}
 
     def no_weight_decay(self) -> set[str]:
-        """Names of the parameters that the official recipe does not decay, beside those of one dimension."""
-        return {"class_token", "positions.spatial", "positions.temporal", "positions.class_token"}
+        """Names of the parameters that the official recipe does not decay: all of one dimension, and the positions."""
+        flat = {name for name, parameter in self.named_parameters() if parameter.ndim == 1}
+        return {"class_token", "positions.spatial", "positions.temporal", "positions.class_token", *flat}
 
     def adapt_to(self, weights: dict[str, Tensor]) -> Adaptation:
         """Resize positions as the official loader does, and pool keys in the last blocks where the weights do so.

@@ -42,8 +42,8 @@ def print_models(pattern: str = "*") -> None:
             table.add_row(info.name, size, str(info.crop), _millions(info), _gmacs(info), top1, info.description)
         console.print(table)
         console.print(
-            "input: frames x distance in frames; parameters with 400 classes; GMACs (the literature's FLOPs) of one clip "
-            "at the crop size; top-1: published accuracy of the official weights in percent, over many views."
+            "input: frames x distance in frames; parameters with 400 classes; GMACs (the literature's FLOPs) of one "
+            "clip at the crop size; top-1: published accuracy of the official weights in percent, over many views."
         )
         _print_checkpoints(clips, console)
     if pictures:

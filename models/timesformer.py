@@ -196,10 +196,6 @@ class TimeSformer(nn.Module):
         """The blocks, from 0 as in the papers' figures, and the layers whose outputs they are."""
         return {f"block{index}": f"blocks.{index}" for index in range(len(self.blocks))}
 
-    def no_weight_decay(self) -> set[str]:
-        """Names of the parameters that the official code marks as not to be decayed."""
-        return {"class_token", "positions.spatial", "positions.temporal"}
-
     def adapt_to(self, weights: dict[str, Tensor]) -> Adaptation:
         """Resize positions as the official loader does: to the nearest, those in the picture along one line, too.
 

@@ -44,5 +44,5 @@ def mvit_b_16x4(num_classes: int, **kwargs: Any) -> MViT:
     checkpoint="TimeSformer_divST_8x32_224_K400.pyth, facebookresearch/TimeSformer README.md",
 )
 def timesformer_divst_8x32(num_classes: int, **kwargs: Any) -> TimeSformer:
-    """TimeSformer: divided attention over time and space; the argument attention has the joint and the space-only one."""
+    """TimeSformer: attention over time, then over space; joint and space-only attention by the argument attention."""
     return TimeSformer(num_classes, **kwargs)

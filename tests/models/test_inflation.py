@@ -105,6 +105,52 @@ def test_networks_that_do_not_fit_are_refused_and_nothing_is_changed(
 ) -> None:
     model = video_network(name, **kwargs)
     before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
-    with pytest.raises(CheckpointMismatchError, match=f"2-D network {backbone} does not fit"):
+    with pytest.raises(CheckpointMismatchError, match=f"image network {backbone} does not fit"):
         inflate_from_timm(model, backbone, pretrained=False)
     assert all(torch.equal(before[key], tensor) for key, tensor in model.state_dict().items())
+
+
+@torch.inference_mode()
+def test_a_vision_transformer_is_what_each_frame_sees_where_time_adds_nothing() -> None:
+    torch.manual_seed(0)
+    options = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 2}
+    network: Any = timm.models.VisionTransformer(**options, num_classes=7).eval()
+    nn.init.normal_(network.pos_embed, std=0.5)
+    model = create_model(
+        "timesformer_divst_8x32", 5, crop_size=32, frames=4, patch=8, width=24, depth=2, heads=2
+    ).eval()
+    nn.init.zeros_(model.get_parameter("blocks.0.time_fc.weight"))
+    nn.init.zeros_(model.get_parameter("positions.temporal"))
+    report = inflate_from_timm(model, network)  # type: ignore[arg-type] # the registry tells modules alone
+    assert report.unused == ("head.weight", "head.bias")
+    assert set(report.untouched) == {
+        "positions.temporal",
+        *(f"blocks.{block}.time_fc.{kind}" for block in (0, 1) for kind in ("weight", "bias")),
+        "head.fc.weight",
+        "head.fc.bias",
+    }
+    image = torch.randn(1, 3, 32, 32)
+    kept: list[Tensor] = []
+    model.get_submodule("norm").register_forward_hook(lambda _module, _inputs, output: kept.append(output[:, 0]))
+    model(image.unsqueeze(2).expand(-1, -1, 4, -1, -1))
+    torch.testing.assert_close(kept[0], network.forward_features(image)[:, 0], rtol=1e-4, atol=1e-4)
+    ours, theirs = model.state_dict(), network.state_dict()
+    assert torch.equal(ours["blocks.1.time_attn.qkv.weight"], theirs["blocks.1.attn.qkv.weight"])
+    assert torch.equal(ours["blocks.1.time_norm.bias"], theirs["blocks.1.norm1.bias"])
+
+
+def test_positions_of_another_number_of_patches_are_resized_along_one_line_as_by_the_official_loader() -> None:
+    options = {"patch_size": 8, "embed_dim": 24, "depth": 1, "num_heads": 2}
+    network: Any = timm.models.VisionTransformer(img_size=16, **options)
+    model = create_model("timesformer_divst_8x32", 5, crop_size=32, patch=8, width=24, depth=1, heads=2)
+    inflate_from_timm(model, network)  # type: ignore[arg-type] # the registry tells modules alone
+    ours, theirs = model.get_parameter("positions.spatial")[0], network.pos_embed[0]
+    assert torch.equal(ours[0], theirs[0])
+    assert torch.equal(ours[1:], theirs[1:].repeat_interleave(4, dim=0))
+
+
+def test_a_transformer_of_another_width_is_refused() -> None:
+    model = create_model("timesformer_divst_8x32", 5, crop_size=32, patch=8, width=24, depth=1, heads=2)
+    network = timm.models.VisionTransformer(img_size=32, patch_size=8, embed_dim=48, depth=1, num_heads=2)
+    with pytest.raises(CheckpointMismatchError, match="Choose a vision transformer of the same depth, width and patch"):
+        inflate_from_timm(model, network)  # type: ignore[arg-type] # the registry tells modules alone
