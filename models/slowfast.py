@@ -39,14 +39,16 @@ class FastToSlow(nn.Module):
     """A lateral connection: strided convolution over time, normalisation, ReLU; its maps go behind those of the slow.
 
     Args:
+        slow_channels: of the slow map.
         channels: of the fast map; the connection adds ``ratio`` times as many to the slow map.
         ratio: see there.
         kernel: frames that the convolution sees, odd.
         alpha: how many fast frames there are for each slow frame.
     """
 
-    def __init__(self, channels: int, ratio: int, kernel: int, alpha: int) -> None:
+    def __init__(self, slow_channels: int, channels: int, ratio: int, kernel: int, alpha: int) -> None:
         super().__init__()
+        self.out_channels = slow_channels + ratio * channels  # tells feature capture which axis is that of channels
         size, padding = (kernel, 1, 1), (kernel // 2, 0, 0)
         self.conv = VideoConv3d(channels, ratio * channels, size, (alpha, 1, 1), padding, bias=False)
         self.bn = nn.BatchNorm3d(ratio * channels)
@@ -164,11 +166,12 @@ class SlowFast(nn.Module):
         self.fast = Pathway(in_channels, width // beta_inv, 5, fast_kernels, blocks, block, (0, 0, 0, 0))
         lateral = [fusion_ratio * channels for channels in self.fast.channels[:4]]
         self.slow = Pathway(in_channels, width, 1, slow_kernels, blocks, block, lateral)
-        for stage, channels in enumerate(self.fast.channels[:4], start=1):
-            self.add_module(f"fuse{stage}", FastToSlow(channels, fusion_ratio, fusion_kernel, alpha))
+        for stage, channels in enumerate(zip(self.slow.channels, self.fast.channels, strict=True), start=1):
+            if stage < 5:
+                self.add_module(f"fuse{stage}", FastToSlow(*channels, fusion_ratio, fusion_kernel, alpha))
         slow_pool = None if pool_size is None else (pool_size[0] // alpha, *pool_size[1:])
-        channels = self.slow.channels[-1] + self.fast.channels[-1]
-        self.head = PathwayHead(channels, num_classes, dropout, slow_pool, pool_size, head_mode)
+        both = self.slow.channels[-1] + self.fast.channels[-1]
+        self.head = PathwayHead(both, num_classes, dropout, slow_pool, pool_size, head_mode)
         initialise(self, zero_init_last_bn)
 
     fuse1: FastToSlow

@@ -20,11 +20,10 @@ from torch import Tensor, nn
 
 from staticdropout.models.checkpoints import caffe2_to_slowfast, load_checkpoint
 from staticdropout.models.registry import create_model, model_info
-from staticdropout.models.resnet3d import ResNet3d
 
 PARITY = Path(__file__).parent / "parity"
 TOLERANCE = 2e-5  # of the recorded standard deviation of the stage
-MODELS = {
+RESNETS = {
     "c2d_r50": "c2d_r50",
     "c2d_r50_8x8": "c2d_r50",
     "i3d_r50": "i3d_r50",
@@ -35,13 +34,36 @@ MODELS = {
     "slow_r50_8x8_fullconv": "slowonly_r50",
     "slow_r18": "slowonly_r18",
     "fast_r50": "fastonly_r50",
+    "slowfast_r50": "slowfast_r50_8x8",
+    "slowfast_r50_8x8": "slowfast_r50_8x8",
+    "slowfast_r50_4x16": "slowfast_r50_4x16",
+    "slowfast_r18_4x16_paper": "slowfast_r18_4x16",
+    "x3d_s": "x3d_s",
+    "x3d_m": "x3d_m",
+    "x3d_m_ptv": "x3d_m",
 }
+TRANSFORMERS = {
+    "mvit_b_16x4_crop64": "mvit_b_16x4",
+    "mvit_b_16x4_paper": "mvit_b_16x4",
+    "mvit_base_16x4_ptv": "mvit_b_16x4",
+    "timesformer_divst_8x32_in64": "timesformer_divst_8x32",
+}
+MODELS = {**RESNETS, **TRANSFORMERS}
 MODULES = {
-    **{stage: stage for stage in ("stem", "res2", "res3", "res4", "res5")},
     "res2_pooled": "pool2",
+    "head_conv5": "head.relu5",
     "pooled": "head.dropout",
     "logits": "head.fc",
+    "stem_fused.slow": "fuse1",
+    **{f"res{stage}_fused.slow": f"fuse{stage}" for stage in (2, 3, 4)},
+    **{
+        f"{stage}.{path}": f"{path}.{stage}"
+        for path in ("slow", "fast")
+        for stage in ("stem", "res2", "res3", "res4", "res5")
+    },
+    **{f"block{index:02}": f"blocks.{index}" for index in range(16)},
 }
+"""Our layers by the names of the stages in the files; layers of the same name as their stage are left out."""
 
 
 def fixture(name: str) -> dict[str, Any]:
@@ -57,7 +79,9 @@ def rule(key: str, shape: list[int], gain: float) -> np.ndarray:
     if leaf == "running_var":
         return rng.uniform(0.5, 1.5, size=shape).astype(np.float32)
     values = rng.standard_normal(shape)
-    if leaf in ("running_mean", "bias"):
+    if leaf.startswith(("pos_embed", "cls_token", "time_embed")):
+        values = 0.02 * values
+    elif leaf in ("running_mean", "bias"):
         values = 0.1 * values
     elif len(shape) <= 1:
         values = 1 + 0.1 * values
@@ -67,30 +91,41 @@ def rule(key: str, shape: list[int], gain: float) -> np.ndarray:
 
 
 def official_weights(data: dict[str, Any]) -> dict[str, np.ndarray]:
-    return {key: rule(key, shape, data["weights"]["gain"]) for key, shape in data["state_dict"]}
+    first = dict(data["aliases"])  # a tensor under two names has the values of the first
+    return {key: rule(first.get(key, key), shape, data["weights"]["gain"]) for key, shape in data["state_dict"]}
 
 
-def official_model(name: str, data: dict[str, Any]) -> ResNet3d:
-    """Build our model with the official head, whose pooling kernel is that of the crop of 64 in the files."""
-    frames = data["outputs"]["res5"]["shape"][2]
-    softmax = data["source"]["repo"] != "facebookresearch/pytorchvideo"  # PyTorchVideo's models return logits
-    model = create_model(
-        MODELS[name], num_classes=400, pool_size=(frames, 2, 2), head_mode="softmax" if softmax else "logits"
-    )
-    assert isinstance(model, ResNet3d)
-    return model.eval()
+def official_model(name: str, data: dict[str, Any]) -> nn.Module:
+    """Build our model with the official head, whose pooling kernel is that of the crop in the files."""
+    logits = data["source"]["repo"] != "facebookresearch/SlowFast" and "YorkUCVIL" not in data["source"]["repo"]
+    options: dict[str, Any] = {"head_mode": "logits" if logits else "softmax"}
+    if name in RESNETS:
+        frames, crop = data["input"]["shape"][2], 64 if name.endswith("fullconv") else data["input"]["shape"][3]
+        if name.startswith(("c2d", "i3d")):
+            frames //= 2  # pooled after res2
+        options["pool_size"] = (frames, crop // 32, crop // 32)
+    elif name == "mvit_b_16x4_crop64":
+        options["crop_size"] = 64
+    return create_model(MODELS[name], num_classes=400, **options).eval()
 
 
 def run(model: nn.Module, data: dict[str, Any]) -> dict[str, Tensor]:
     """Return the output of every stage that the file records."""
     outputs: dict[str, Tensor] = {}
-    handles = [
-        model.get_submodule(module).register_forward_hook(
-            lambda _module, _inputs, output, stage=stage: outputs.__setitem__(stage, output)
-        )
-        for stage, module in MODULES.items()
-        if stage in data["outputs"]
-    ]
+    handles = []
+    for stage in data["outputs"]:
+        if stage == "embed":  # what the first block takes
+            handles.append(
+                model.get_submodule("blocks.0").register_forward_pre_hook(
+                    lambda _module, inputs, stage=stage: outputs.__setitem__(stage, inputs[0])
+                )
+            )
+        elif stage != "output":
+            handles.append(
+                model.get_submodule(MODULES.get(stage, stage)).register_forward_hook(
+                    lambda _module, _inputs, output, stage=stage: outputs.__setitem__(stage, output)
+                )
+            )
     clip = np.random.default_rng(data["input"]["seed"]).standard_normal(data["input"]["shape"]).astype(np.float32)
     with torch.inference_mode():
         outputs["output"] = model(torch.from_numpy(clip))
@@ -106,8 +141,10 @@ def assert_same(outputs: dict[str, Tensor], data: dict[str, Any]) -> None:
         assert list(ours.shape) == recorded["shape"], stage
         axes = [axis for axis in range(ours.ndim) if axis not in (0, recorded["channel_axis"])]
         gap = (ours.mean(axes) if axes else ours).flatten()[:16]
-        values = torch.stack([ours.mean(), ours.std(correction=0), *gap])
-        expected = torch.tensor([recorded["mean"], recorded["std"], *recorded["gap16"]], dtype=torch.float64)
+        token = ours[0, 0, :16] if "token0_16" in recorded else ours.new_empty(0)
+        values = torch.stack([ours.mean(), ours.std(correction=0), *gap, *token])
+        known = [recorded["mean"], recorded["std"], *recorded["gap16"], *recorded.get("token0_16", [])]
+        expected = torch.tensor(known, dtype=torch.float64)
         error = (values - expected).abs().max() / recorded["std"]
         assert error <= TOLERANCE, f"{stage} differs by {error:.1e} of its standard deviation"
 
@@ -121,16 +158,32 @@ def test_every_stage_equals_the_official_one(name: str, tmp_path: Path) -> None:
 
     report = load_checkpoint(model, tmp_path / "official.pyth", allow=())
 
-    assert (report.loaded, report.left_out) == (len(weights), ())
-    assert sum(p.numel() for p in model.parameters()) == data["num_parameters"] == model_info(MODELS[name]).params
+    assert report.left_out == report.ignored == ()
+    assert report.loaded == len(model.state_dict())
     assert_same(run(model, data), data)
 
 
-@pytest.mark.parametrize("name", ["i3d_nln_r50_8x8", "fast_r50"])
+@pytest.mark.parametrize("name", MODELS)
+def test_the_number_of_parameters_is_the_official_one(name: str) -> None:
+    data = fixture(name)
+    options: dict[str, Any] = {
+        "x3d_m_ptv": {"shortcut_norm": False},
+        "mvit_b_16x4_crop64": {"crop_size": 64},
+        "mvit_b_16x4_paper": {"last_key_pooling": False},
+    }.get(name, {})
+    with torch.device("meta"):
+        model = create_model(MODELS[name], 400, **options)
+    assert sum(p.numel() for p in model.parameters()) == data["num_parameters"]
+    if not options:
+        assert model_info(MODELS[name]).params == data["num_parameters"]
+
+
+@pytest.mark.parametrize("name", ["i3d_nln_r50_8x8", "fast_r50", "slowfast_r50_8x8"])
 def test_a_caffe2_file_gives_the_same_as_the_torch_file(name: str, tmp_path: Path) -> None:
     data = fixture(name)
     weights = official_weights(data)
-    names = dict(json.loads((PARITY / "ar_caffe2_names.json").read_text())["i3d_nln_r50_8x8"])
+    recorded = json.loads((PARITY / "ar_caffe2_names.json").read_text())
+    names = dict(next(pairs for of, pairs in recorded.items() if ("nln" if name == "fast_r50" else name) in of))
     if name == "fast_r50":  # the fast pathway's blobs begin with t_
         names = {
             blob if "pred" in blob else f"t_{blob}": key.replace("pathway0", "pathway1") for blob, key in names.items()

@@ -30,6 +30,22 @@ NAMES = [
     "slowonly_r101",
     "slowonly_r18",
     "slowonly_r50",
+    "slowonly_r50_4x16",
+]
+OTHERS = [
+    "mvit_b_16x4",
+    "slowfast_r101_16x8",
+    "slowfast_r101_8x8",
+    "slowfast_r18_4x16",
+    "slowfast_r18_8x8",
+    "slowfast_r50_16x8",
+    "slowfast_r50_4x16",
+    "slowfast_r50_8x8",
+    "timesformer_divst_8x32",
+    "x3d_l",
+    "x3d_m",
+    "x3d_s",
+    "x3d_xs",
 ]
 SEGMENTATION = [
     "fusionseg_r101",
@@ -47,9 +63,9 @@ def small_segmenter(name: str, **options: Any) -> nn.Module:
     return create_model(name, backbone="resnet18", backbone_args={"channels": (16, 32, 64, 128)}, width=16, **options)
 
 
-def test_all_members_of_the_family_are_listed() -> None:
-    assert {*NAMES, *SEGMENTATION} <= set(list_models())
-    assert list_models("slow*") == ["slowonly_r101", "slowonly_r18", "slowonly_r50"]
+def test_all_networks_are_listed() -> None:
+    assert {*NAMES, *OTHERS, *SEGMENTATION} <= set(list_models())
+    assert list_models("slowonly*") == ["slowonly_r101", "slowonly_r18", "slowonly_r50", "slowonly_r50_4x16"]
     assert list_models("nothing*") == []
 
 
@@ -129,10 +145,17 @@ def test_the_papers_3d_resnet_is_the_slowonly_network() -> None:
 
 def test_the_table_describes_every_model_in_one_line() -> None:
     table = {info.name: info for info in models_table()}
-    names = {*NAMES, *SEGMENTATION}
+    names = {*NAMES, *OTHERS, *SEGMENTATION}
     assert names <= set(table)
     assert all(table[name].description and "\n" not in table[name].description for name in names)
-    assert {table[name].task for name in NAMES} == {"classification"}
+    assert {table[name].task for name in (*NAMES, *OTHERS)} == {"classification"}
+    assert table["slowfast_r50_8x8"].top1 == {"K400": 77.0, "SSv2": 61.7}
+    assert "SLOWFAST_8x8_R50.pkl" in table["slowfast_r50_8x8"].checkpoint
+    # no weights of these were published
+    without = {name for name in (*NAMES, *OTHERS) if not table[name].checkpoint}
+    assert without == {n for n in (*NAMES, *OTHERS) if "_r18" in n or n[:8] in ("fastonly", "resnet3d")} | {
+        "slowonly_r101"
+    }
     assert (table["fastonly_r50"].frames, table["fastonly_r50"].stride) == (32, 2)
     assert isinstance(model_info("c2d_r50"), ModelInfo)
 
@@ -176,7 +199,9 @@ def test_classifiers_and_segmentation_networks_are_printed_apart(
     monkeypatch.setenv("COLUMNS", "200")
     print_models()
     clips, _, pictures = capsys.readouterr().out.partition("video object segmentation")
-    assert all(name in clips and name not in pictures for name in NAMES)
+    assert all(name in clips and name not in pictures for name in (*NAMES, *OTHERS))
+    assert "77.0 K400, 61.7 SSv2" in clips
+    assert "SLOWFAST_8x8_R50.pkl" in clips
     assert all(name in pictures and name not in clips for name in SEGMENTATION)
     assert "image + flow" in pictures
     assert "119.24 M" in pictures
