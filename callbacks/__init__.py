@@ -4,6 +4,7 @@
 from .batches import VideoInputs
 from .bias_monitor import BiasMonitor
 from .center_bias import CenterBias
+from .class_report import ClassReport
 from .dropout_free_finetune import DropoutFreeFinetune
 from .random_state import RandomState
 from .requeue import RequeueBetweenSteps
@@ -18,6 +19,7 @@ from .train_only import TrainOnly
 __all__ = (
     "BiasMonitor",
     "CenterBias",
+    "ClassReport",
     "DropoutFreeFinetune",
     "RandomState",
     "RequeueBetweenSteps",

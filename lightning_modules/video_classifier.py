@@ -14,6 +14,7 @@ from torch.optim import SGD, Optimizer
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassStatScores
 
+from ..callbacks.class_report import ClassReport
 from ..callbacks.shuffle_confusion import ShuffleConfusion
 from ..callbacks.skipped_videos import SkippedVideos
 from ..errors import AnnotationError, BatchError, OptionError
@@ -134,7 +135,7 @@ class VideoClassifier(RecipeModule):
         self.class_accuracy: Tensor | None = None
         """``(num_classes,)`` accuracy of every class in percent after a validation or test; NaN without clips."""
         self.class_counts: Tensor | None = None
-        """``(num_classes, 2)`` clips of every class that were classified correctly, and all of them."""
+        """``(num_classes, 2)`` correct clips and all clips of every class after a validation or test."""
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1, 1), persistent=False)
         self.train_top1 = MulticlassAccuracy(num_classes, average="micro")
@@ -167,8 +168,11 @@ class VideoClassifier(RecipeModule):
         )
 
     def configure_callbacks(self) -> list[Callback]:
-        """Report videos that could not be read, keep random states in checkpoints, and confuse if asked to."""
-        return [*super().configure_callbacks(), SkippedVideos(), *self._confusion()]
+        """Report videos that could not be read and classes, keep random states in checkpoints, confuse if asked to."""
+        callbacks: list[Callback] = self._trainer.callbacks if self._trainer else []  # type: ignore[attr-defined]
+        # one of the module would replace one that the Trainer was given
+        reports = [] if any(isinstance(callback, ClassReport) for callback in callbacks) else [ClassReport()]
+        return [*super().configure_callbacks(), SkippedVideos(), *reports, *self._confusion()]
 
     def _confusion(self) -> list[Callback]:
         """The ShuffleConfusion that was asked for, unless the Trainer has it already: from the user, or of ours."""

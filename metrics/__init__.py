@@ -11,6 +11,16 @@ from .camouflage_scores import (
     FrameOverlap,
     OverlapScores,
 )
+from .class_comparison import ClassComparison, compare_classes
+from .class_differences import (
+    FrequencyDifference,
+    clip_mean,
+    difference_by_frequency,
+    frequency_bands,
+    mean_with_interval,
+    rank_by_frequency,
+)
+from .class_table import ClassTable, class_table_csv, read_class_table
 from .contour_accuracy import ContourAccuracy, contour_accuracy
 from .correlation import correlation, decay_moments, empty_moments, merge_moments, pair_moments
 from .region_similarity import region_similarity
@@ -28,9 +38,12 @@ __all__ = (
     "BoxRule",
     "CamouflageResult",
     "CamouflageScores",
+    "ClassComparison",
+    "ClassTable",
     "ContourAccuracy",
     "FrameOverlap",
     "FrameScores",
+    "FrequencyDifference",
     "LayerBias",
     "OverlapScores",
     "SegmentationResult",
@@ -39,18 +52,26 @@ __all__ = (
     "SequenceStatistics",
     "StaticDynamicBias",
     "box_iou",
+    "class_table_csv",
+    "clip_mean",
+    "compare_classes",
     "contour_accuracy",
     "correlation",
     "decay_moments",
+    "difference_by_frequency",
     "empty_moments",
     "encode_units",
+    "frequency_bands",
     "invert_background",
     "layer_bias",
     "layer_scores",
     "layer_shares",
+    "mean_with_interval",
     "merge_moments",
     "pair_moments",
     "predicted_box",
+    "rank_by_frequency",
+    "read_class_table",
     "region_similarity",
     "scale_box",
     "sequence_statistics",

@@ -16,11 +16,11 @@ aten = torch.ops.aten
 
 
 def _batch_norm(shape: Any, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
-    return 2 * 2 * math.prod(shape)  # two operations for each multiply-add
+    return 2 * 2 * int(math.prod(shape))  # two operations for each multiply-add
 
 
 def _layer_norm(shape: Any, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
-    return 2 * 5 * math.prod(shape)
+    return 2 * 5 * int(math.prod(shape))
 
 
 NORMS = {

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..errors import BatchError, OptionError
 from .adaptation import Adaptation
 from .heads import LinearHead
-from .mvit_layers import EPSILON, PATCH_STRIDE, Grid, MViTBlock, SeparablePositions, TokenPool, TubeletEmbed
+from .mvit_layers import EPSILON, PATCH_STRIDE, Grid, MViTBlock, SeparablePositions, TubeletEmbed
 from .resnet_layers import check_clip
 from .transformer_layers import drop_path_rates, initialise_tokens, resize_grid, resize_line
 
@@ -148,39 +148,31 @@ class MViT(nn.Module):
 
     def _pool_as_in(self, weights: dict[str, Tensor]) -> Callable[[], None] | None:
         """Give the last blocks the form of the weights; returns what undoes it, None where nothing was done."""
-        last = [(index, block) for index, block in enumerate(self.blocks) if self._pools_last(block)]
-        there = [f"blocks.{index}.attn.pool_k.conv.weight" in weights for index, _ in last]
-        known = [f"blocks.{index}.attn.qkv.weight" in weights for index, _ in last]
-        if not last or not all(known) or len(set(there)) != 1 or there[0] == self.last_key_pooling:
+        last = {index: block.attn for index, block in enumerate(self._layers) if block.attn.key_stride in (1, None)}
+        there = {f"blocks.{index}.attn.pool_k.conv.weight" in weights for index in last}
+        known = all(f"blocks.{index}.attn.qkv.weight" in weights for index in last)
+        if not known or len(there) != 1 or there == {self.last_key_pooling}:
             return None
-        before = [(block.attn, block.attn.pool_k, block.attn.pool_v) for _, block in last]
-        before_form = self.last_key_pooling
+        before = [(attn, attn.key_stride, attn.pool_k, attn.pool_v) for attn in last.values()]
 
         def undo() -> None:
-            self.last_key_pooling = before_form
-            for attn, pool_k, pool_v in before:
-                attn.pool_k, attn.pool_v = pool_k, pool_v
+            self.last_key_pooling = not self.last_key_pooling
+            for attention, stride, pool_k, pool_v in before:
+                attention.key_stride, attention.pool_k, attention.pool_v = stride, pool_k, pool_v
 
-        self.last_key_pooling = there[0]
-        for attn, _, _ in before:
-            like, head = attn.qkv.weight, attn.qkv.in_features // attn.heads
-            for name in ("pool_k", "pool_v"):
-                pool = TokenPool(head, 1).to(like.device, like.dtype).train(attn.training) if there[0] else None
-                setattr(attn, name, pool)
+        self.last_key_pooling = not self.last_key_pooling
+        with torch.random.fork_rng(devices=[]):  # what is drawn here is about to be replaced
+            for attention in last.values():
+                attention.pool_keys(1 if self.last_key_pooling else None)
         return undo
 
-    def _pools_last(self, block: nn.Module) -> bool:
-        """Whether keys and values have stride 1 in a block, so that their pooling is a matter of form."""
-        pool = block.attn.pool_k
-        return pool is None or pool.conv.stride[1] == 1
+    @property
+    def _layers(self) -> list[MViTBlock]:
+        return [block for block in self.blocks if isinstance(block, MViTBlock)]
 
     def _grid(self, frames: int, height: int, width: int) -> Grid:
-        if (
-            frames % PATCH_STRIDE[0]
-            or height % PATCH_STRIDE[1]
-            or width % PATCH_STRIDE[2]
-            or not frames * height * width
-        ):
+        sizes = (frames, height, width)
+        if not all(sizes) or any(size % stride for size, stride in zip(sizes, PATCH_STRIDE, strict=True)):
             raise BatchError(
                 f"MViT takes clips of 2, 4, 6, … frames whose height and width are multiples of 4 pixels; got "
                 f"{frames} frames of {height}x{width}. Change num_frames or the crop size."
@@ -193,7 +185,7 @@ class MViT(nn.Module):
         grid = self._grid(*video.shape[2:])
         patches = self.patch_embed(video)
         tokens = self.positions(torch.cat([self.class_token.expand(len(patches), -1, -1), patches], dim=1), grid)
-        for block in self.blocks:
+        for block in self._layers:
             tokens = block(tokens, grid)
             grid = grid.strided(block.query_stride)
         logits: Tensor = self.head(self.norm(tokens)[:, 0])

@@ -10,7 +10,8 @@ import math
 from typing import NamedTuple
 
 import torch
-from timm.layers import DropPath, Mlp
+from timm.layers.drop import DropPath
+from timm.layers.mlp import Mlp
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -121,12 +122,21 @@ class PooledAttention(nn.Module):
 
     def __init__(self, width: int, heads: int, query_stride: int, key_stride: int | None) -> None:
         super().__init__()
-        self.heads, head = heads, width // heads
+        self.heads, self.head_width = heads, width // heads
         self.qkv = nn.Linear(width, 3 * width)
-        self.pool_q = TokenPool(head, query_stride) if query_stride > 1 else None
-        self.pool_k = TokenPool(head, key_stride) if key_stride is not None else None
-        self.pool_v = TokenPool(head, key_stride) if key_stride is not None else None
+        self.pool_q = TokenPool(self.head_width, query_stride) if query_stride > 1 else None
+        self.pool_k: TokenPool | None = None
+        self.pool_v: TokenPool | None = None
+        self.pool_keys(key_stride)
         self.proj = nn.Linear(width, width)
+
+    def pool_keys(self, stride: int | None) -> None:
+        """Pool keys and values anew, with fresh weights; None: do not pool them."""
+        self.key_stride, like = stride, self.qkv.weight
+        pools = [None if stride is None else TokenPool(self.head_width, stride) for _ in ("key", "value")]
+        for pool in filter(None, pools):
+            pool.to(like.device, like.dtype).train(self.training)
+        self.pool_k, self.pool_v = pools
 
     def forward(self, tokens: Tensor, grid: Grid) -> Tensor:
         """Map ``(B, 1 + N, width)`` to ``(B, 1 + N', width)``."""
@@ -175,5 +185,5 @@ class MViTBlock(nn.Module):
     def _skipped(self, tokens: Tensor, grid: Grid) -> Tensor:
         if self.skip is None:
             return tokens
-        maps = tokens[:, 1:].transpose(1, 2).unflatten(2, grid)
+        maps = tokens[:, 1:].transpose(1, 2).reshape(len(tokens), -1, *grid)
         return torch.cat([tokens[:, :1], self.skip(maps).flatten(2).transpose(1, 2)], dim=1)

@@ -11,7 +11,8 @@ import math
 from typing import Literal, get_args
 
 import torch
-from timm.layers import DropPath, Mlp
+from timm.layers.drop import DropPath
+from timm.layers.mlp import Mlp
 from torch import Tensor, nn
 
 from ..errors import BatchError, OptionError, UnknownNameError
@@ -110,11 +111,11 @@ class TimeSformerBlock(nn.Module):
 
     def _over_space(self, class_token: Tensor, patches: Tensor, frames: int) -> Tensor:
         """Attend over each frame and a copy of the class token, whose updates are averaged; for all tokens."""
-        batch = len(patches)
-        pictures = patches.unflatten(1, (-1, frames)).transpose(1, 2)  # (B, T, N, width)
+        batch, _, width = patches.shape
+        pictures = patches.reshape(batch, -1, frames, width).transpose(1, 2)  # (B, T, N, width)
         copies = class_token.unsqueeze(1).expand(-1, frames, -1, -1)
         update = self.drop_path(self.attn(self.norm1(torch.cat([copies, pictures], dim=2).flatten(0, 1))))
-        update = update.unflatten(0, (batch, frames))
+        update = update.reshape(batch, frames, -1, width)
         places = update[:, :, 1:].transpose(1, 2).reshape(patches.shape)
         return torch.cat([update[:, :, 0].mean(1, keepdim=True), places], dim=1)
 
@@ -188,8 +189,8 @@ class TimeSformer(nn.Module):
         initialise_tokens(self, [self.class_token, self.positions.spatial])
         if divided:
             for block in list(self.blocks)[1:]:
-                nn.init.zeros_(block.time_fc.weight)
-                nn.init.zeros_(block.time_fc.bias)
+                for parameter in block.get_submodule("time_fc").parameters():
+                    nn.init.zeros_(parameter)
 
     @property
     def analysis_layers(self) -> dict[str, str]:
@@ -241,11 +242,11 @@ class TimeSformer(nn.Module):
         tokens = torch.cat([self.class_token.expand(len(patches), -1, -1), patches], dim=1)
         tokens = self.positions.in_picture(tokens, (height // self.patch, width // self.patch))
         if self.attention != "space_only":
-            tokens = self._joined(tokens.unflatten(0, (batch, frames)))
+            tokens = self._joined(tokens.reshape(batch, frames, *tokens.shape[1:]))
         for block in self.blocks:
             tokens = block(tokens, frames)
         if self.attention == "space_only":
-            tokens = tokens.unflatten(0, (batch, frames)).mean(1)
+            tokens = tokens.reshape(batch, frames, *tokens.shape[1:]).mean(1)
         logits: Tensor = self.head(self.norm(tokens)[:, 0])
         return logits
 

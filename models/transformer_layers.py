@@ -15,6 +15,7 @@ def split_heads(qkv: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
     """Split ``(B, N, 3 * C)`` into queries, keys and values ``(B, heads, N, C / heads)``.
 
     Example:
+        >>> import torch
         >>> [part.shape[1:] for part in split_heads(torch.zeros(2, 5, 24), heads=4)]
         [torch.Size([4, 5, 2]), torch.Size([4, 5, 2]), torch.Size([4, 5, 2])]
     """
@@ -69,6 +70,7 @@ def resize_line(positions: Tensor, length: int, mode: str) -> Tensor:
         mode: ``"linear"`` or ``"nearest"``.
 
     Example:
+        >>> import torch
         >>> resize_line(torch.tensor([[[0.0], [1.0]]]), 4, "nearest").flatten().tolist()
         [0.0, 0.0, 1.0, 1.0]
     """
@@ -87,10 +89,11 @@ def resize_grid(positions: Tensor, old: tuple[int, int], new: tuple[int, int], m
         mode: ``"bicubic"`` or ``"nearest"``.
 
     Example:
+        >>> import torch
         >>> resize_grid(torch.zeros(1, 4, 8), (2, 2), (3, 5), "bicubic").shape
         torch.Size([1, 15, 8])
     """
     if old == new:
         return positions
-    maps = positions.transpose(1, 2).unflatten(2, old)
+    maps = positions.transpose(1, 2).reshape(1, -1, *old)
     return functional.interpolate(maps, size=new, mode=mode).flatten(2).transpose(1, 2)

@@ -269,7 +269,7 @@ NOWHERE = [
         ),
         (["fit", "--config", "demo", "--trainer.callbacks=StaticDropout", "--trainer.callbacks.rate=1.5"], r"rate=1.5"),
         (["models", "layers", "slowonly_r5"], "slowonly_r50"),
-        (["models", "list", "--pattern=mvit*"], "no model"),
+        (["models", "list", "--pattern=swin*"], "no model"),
         (["data", "check", "/nowhere"], "does not exist"),
         (["styles", "sheet", "/nowhere.mp4"], "/nowhere.mp4"),
         (["fit", "--config", "ssv2/resnet3d_r18", *NOWHERE], "No data set at '/nowhere'"),

@@ -8,15 +8,32 @@ from __future__ import annotations
 
 from typing import Any
 
+from .compare import compare
 from .data import check_data, prepare_flow
-from .models import list_layers, list_models
+from .models import export_checkpoint, inspect_checkpoint, list_layers, list_models
 from .styles import style_sheet
 
-__all__ = ("VERBS", "check_data", "list_layers", "list_models", "prepare_flow", "style_sheet")
+__all__ = (
+    "VERBS",
+    "check_data",
+    "compare",
+    "export_checkpoint",
+    "inspect_checkpoint",
+    "list_layers",
+    "list_models",
+    "prepare_flow",
+    "style_sheet",
+)
 
 VERBS: dict[str, Any] = {
+    "compare": compare,
     "data": {"check": check_data, "flow": prepare_flow},
-    "models": {"layers": list_layers, "list": list_models},
+    "models": {
+        "export": export_checkpoint,
+        "inspect": inspect_checkpoint,
+        "layers": list_layers,
+        "list": list_models,
+    },
     "styles": {"sheet": style_sheet},
 }
 """Groups of verbs, ``staticdropout models list`` and so on, and verbs that stand alone."""

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 from .. import datamodules
 from ..datamodules.flow_preparation import run_flow
+from ..datamodules.layouts import LAYOUTS
 from ..datamodules.segmentation_check import run_segmentation_check
-from ..datamodules.ssv2_annotations import find_annotation
+from ..datamodules.video_layouts import VIDEO_LAYOUTS, detect_video_layout
+from ..errors import UnknownNameError
 
 __all__ = ("check_data", "prepare_flow")
 
@@ -23,26 +24,43 @@ def check_data(
     gaps: list[int] = [1],  # noqa: B006 - jsonargparse shows the default; it is not changed
     workers: int | None = None,
     output: str | None = None,
+    labels_dir: str | None = None,
+    video_dir: str | None = None,
 ) -> None:
     """Check every file of a data set: what is missing, unreadable, too short, or of another size.
 
-    Exits with 1 if anything is wrong.
+    Exits with 1 if anything is wrong. Videos that YouTube no longer has are missing files: training on Kinetics and
+    ActivityNet leaves them out and says how many.
 
     Args:
         root: folder of the data set.
-        layout: ssv2, davis2016, davis2017, youtube_vos, tao_vos, imagenet_vid, moca, or auto to guess.
+        layout: videos: ssv2, something_else, kinetics, diving48, activitynet; segmentation: davis2016, davis2017,
+            youtube_vos, tao_vos, imagenet_vid, moca; or auto to guess from what lies in root.
         reader: of videos: decord, torchcodec, pyav or frames.
-        min_frames: a video with fewer frames is short.
+        min_frames: a video (of ActivityNet: a segment) with fewer frames is short.
         flow_dir: folder of the flow of a segmentation data set; missing flow is wrong only where this is given. By
             default the data set's own folder.
         gaps: the flow to look for: 1 for that to the next frame, -1 for that to the previous one; RTNet needs [1, -1].
         workers: number of processes; by default one a core.
         output: CSV file for all findings.
+        labels_dir: folder of the annotation files of a data set of videos; by default guessed below root.
+        video_dir: folder of its videos; by default guessed below root.
     """
-    if layout == "auto" and find_annotation(Path(root), "labels") is not None:
-        layout = "ssv2"
-    if layout == "ssv2":
-        problems = datamodules.run_check(root, reader=reader, min_frames=min_frames, num_workers=workers, output=output)
+    if layout == "auto":
+        layout = detect_video_layout(labels_dir or root) or layout
+    elif layout not in VIDEO_LAYOUTS and layout not in LAYOUTS:
+        raise UnknownNameError("layout", layout, [*VIDEO_LAYOUTS, *LAYOUTS])
+    if layout in VIDEO_LAYOUTS:
+        problems = datamodules.run_check(
+            root,
+            layout=layout,
+            reader=reader,
+            min_frames=min_frames,
+            num_workers=workers,
+            output=output,
+            labels_dir=labels_dir,
+            video_dir=video_dir,
+        )
     else:
         problems = run_segmentation_check(
             root, layout, flow_dir=flow_dir, gaps=gaps, num_workers=workers, output=output

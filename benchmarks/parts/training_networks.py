@@ -35,14 +35,19 @@ def official(name: str, frames: int, size: int) -> nn.Module:
         model = create(
             stem_dim_out=8, stem_conv_kernel_size=(5, 7, 7), stage_conv_a_kernel_size=((3, 1, 1),) * 4, **options
         )
+    enliven(model)
+    result: nn.Module = model
+    return result
+
+
+def enliven(model: nn.Module) -> None:
+    """Give a network normalisations that do something."""
     for module in model.modules():
         if isinstance(module, nn.BatchNorm3d) and module.running_mean is not None and module.running_var is not None:
             # little of the residual branches, as in training: a random network of whole ones makes noise of rounding
             nn.init.uniform_(module.weight, *((0.1, 0.2) if getattr(module, "block_final_bn", False) else (0.5, 1.0)))
             nn.init.normal_(module.running_mean, std=0.1)
             nn.init.uniform_(module.running_var, 0.5, 1.5)
-    result: nn.Module = model
-    return result
 
 
 def carried_over(name: str, model: nn.Module) -> nn.Module:

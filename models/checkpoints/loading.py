@@ -3,23 +3,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Literal
 
 from torch import Tensor, nn
 
-from ...errors import CheckpointError, CheckpointMismatchError
+from ...errors import CheckpointError, CheckpointMismatchError, OptionError, UnknownNameError
+from ..adaptation import Adaptable, Adaptation
+from ..heads import HEAD_MODES
+from .comparing import HEAD, compare
 from .describing import describe_weights
-from .layouts import detect_layout, is_dead, to_own_names
+from .families import family_of
+from .fitting import fit_models
+from .layouts import OWN, detect_layout, to_own_names
 from .pairs import read_weights
 from .reading import detect_format
 
 __all__ = ("LoadReport", "load_checkpoint")
 
-HEAD = "head"  # in `allow`: a last layer for another number of classes, and no other gap
-SHOWN = 5  # names in an error message
+FAST = "fast."  # what our names of the fast pathway begin with
 
 
 @dataclass(frozen=True)
@@ -27,15 +31,16 @@ class LoadReport:
     """What :func:`load_checkpoint` found and did.
 
     Attributes:
-        path: the file; of MATNet's two, the encoder's.
-        file_format: its packaging: ``"torch zip"``, ``"torch legacy"`` or ``"pickle"``.
-        layout: whose names its weights have, e.g. ``"SlowFast"``.
-        architecture: what its weights look like, in words.
+        path: the file; of a pair of files, the encoder's.
+        file_format: its packaging, as :func:`detect_format` gives it.
+        layout: whose naming it was in, as :func:`detect_layout` gives it.
+        architecture: what the file looks like, in words.
         loaded: number of the model's tensors that were filled from the file.
         left_out: names of the model's tensors that keep their fresh initialisation, because ``allow`` lets them.
         ignored: names in the file that the model has no place for and ``allow`` covers.
         dead: names in the file of weights that had no effect in the official network and are dropped, in our naming
             where there is one.
+        notes: what the model did to fit, e.g. resized positions, a sentence each.
     """
 
     path: str
@@ -46,13 +51,22 @@ class LoadReport:
     left_out: tuple[str, ...]
     ignored: tuple[str, ...]
     dead: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
-def load_checkpoint(model: nn.Module, path: str | Path, *, allow: str | Sequence[str] = (HEAD,)) -> LoadReport:
+def load_checkpoint(
+    model: nn.Module,
+    path: str | Path,
+    *,
+    allow: str | Sequence[str] = (HEAD,),
+    head_mode: Literal["logits", "softmax"] | None = None,
+    pathway: Literal["fast"] | None = None,
+) -> LoadReport:
     """Load a checkpoint of any known packaging and naming into a model, strictly.
 
     Nothing from the file is executed, and the model is not touched unless everything fits. Counters of batch
-    normalisation (``num_batches_tracked``), which caffe2 files lack, may always be absent.
+    normalisation (``num_batches_tracked``), which caffe2 files lack, may always be absent. A model that is not one of
+    this package's is loaded by its own names.
 
     Args:
         model: the model, e.g. from :func:`create_model`.
@@ -61,15 +75,20 @@ def load_checkpoint(model: nn.Module, path: str | Path, *, allow: str | Sequence
         allow: the gaps that are no error. ``"head"``: a last layer for another number of classes, which then keeps its
             fresh initialisation. Any other entry is a glob over names in our naming, e.g. ``"head.*"`` or
             ``"*.nonlocal*"``, for weights that the file may lack, hold in another shape, or hold in excess.
+        head_mode: what the head gives in evaluation from then on: ``"logits"``, or ``"softmax"`` as the networks of the
+            SlowFast repository, whose probabilities are averaged over positions; None leaves it as it is.
+        pathway: ``"fast"`` takes the fast pathway of a SlowFast file for a FastOnly model, whose head stays fresh.
 
     Returns:
-        A report: what the file is, how much was loaded, what was left out.
+        A report: what the file is, how much was loaded, what was left out, what the model did to fit.
 
     Raises:
-        CheckpointMismatchError: weights are missing, unexpected or of another shape; the message says which, and what
-            the file and the model look like.
+        CheckpointMismatchError: weights are missing, unexpected or of another shape; the message says which, what
+            the file and the model look like, and which registered models fit.
         UnsafeCheckpointError: reading would need code from the file.
         CheckpointError: the file cannot be read.
+        OptionError: ``head_mode`` for a model without such a head, or ``pathway`` for a file of one pathway.
+        UnknownNameError: an unknown ``head_mode`` or ``pathway``.
 
     Example:
         >>> import tempfile, torch
@@ -81,81 +100,90 @@ def load_checkpoint(model: nn.Module, path: str | Path, *, allow: str | Sequence
         ('head.fc.weight', 'head.fc.bias')
     """
     allow = (allow,) if isinstance(allow, str) else tuple(allow)
-    expected = dict(model.state_dict())
+    _check_options(model, head_mode, pathway)
     found, file = read_weights(path)
-    layout = "staticdropout" if set(found) & set(expected) else detect_layout(found)
+    layout = detect_layout(found)
+    ours = detect_layout(model.state_dict()) == OWN  # other modules are loaded by their own names
+    weights = _translated(found, layout, path) if ours else dict(found)
+    if pathway is not None:
+        weights = _take_fast_pathway(weights, path)
+        allow = (*allow, "head.*")
+    elif family_of(weights) == "SlowFast" and family_of(model.state_dict()) == "3-D ResNet":
+        raise CheckpointMismatchError(_two_pathways(path, weights, layout, model.state_dict()))
+
+    adaptation = model.adapt_to(weights) if isinstance(model, Adaptable) else Adaptation(weights)
+    expected = model.state_dict()
+    comparison = compare(adaptation.weights, expected, layout, allow)
     try:
-        weights = to_own_names(found, layout)
-    except CheckpointError as error:
-        raise CheckpointMismatchError(f"{str(path)!r} does not fit: {error}") from error
-    if layout == "caffe2":
-        weights = {name: _pad_rank(tensor, expected.get(name)) for name, tensor in weights.items()}
-
-    missing = [n for n in expected if n not in weights and not n.endswith("num_batches_tracked")]
-    reshaped = [n for n in expected if n in weights and weights[n].shape != expected[n].shape]
-    dead = [n for n in weights if n not in expected and is_dead(n, layout)]
-    surplus = [n for n in weights if n not in expected and n not in dead]
-    head = _other_class_count(reshaped, weights, expected) if HEAD in allow else set()
-    globs = [pattern for pattern in allow if pattern != HEAD]
-    gaps = {n for n in (*missing, *reshaped, *surplus) if n in head or any(fnmatchcase(n, glob) for glob in globs)}
-    problems = {
-        "missing in the file": [n for n in missing if n not in gaps],
-        "of another shape": [
-            f"{n} {tuple(weights[n].shape)} instead of {tuple(expected[n].shape)}" for n in reshaped if n not in gaps
-        ],
-        "not in the model": [n for n in surplus if n not in gaps],
-    }
-    if any(problems.values()):
-        raise CheckpointMismatchError(_mismatch(path, layout, weights, expected, problems))
-
-    fitting = {n: tensor for n, tensor in weights.items() if n in expected and n not in gaps}
-    model.load_state_dict(fitting, strict=False)
-    left_out = tuple(n for n in expected if n in gaps)
-    ignored = tuple(n for n in surplus if n in gaps)
+        if comparison.problems:
+            raise CheckpointMismatchError(_mismatch(path, layout, weights, expected, str(comparison)))
+        model.load_state_dict({name: adaptation.weights[name] for name in comparison.fitting}, strict=False)
+    except BaseException:
+        adaptation.undo()
+        raise
+    if head_mode is not None:
+        model.get_submodule("head").mode = head_mode  # type: ignore[assignment]
     return LoadReport(
         path=str(file),
         file_format=detect_format(file),
         layout=layout,
         architecture=describe_weights(weights),
-        loaded=len(fitting),
-        left_out=left_out,
-        ignored=ignored,
-        dead=tuple(dead),
+        loaded=len(comparison.fitting),
+        left_out=comparison.left_out,
+        ignored=comparison.ignored,
+        dead=comparison.dead,
+        notes=adaptation.notes,
     )
 
 
-def _pad_rank(tensor: Tensor, target: Tensor | None) -> Tensor:
-    """Append axes of size 1, as SlowFast's converter does: caffe2 may store a blob without them."""
-    if target is None or tensor.ndim >= target.ndim:
-        return tensor
-    return tensor.reshape(*tensor.shape, *(1,) * (target.ndim - tensor.ndim))
+def _check_options(model: nn.Module, head_mode: str | None, pathway: str | None) -> None:
+    if head_mode is not None and head_mode not in HEAD_MODES:
+        raise UnknownNameError("head_mode", head_mode, HEAD_MODES)
+    if head_mode is not None and not isinstance(getattr(getattr(model, "head", None), "mode", None), str):
+        raise OptionError(
+            f"head_mode={head_mode!r} was given, but {type(model).__name__} has no head with a mode "
+            "(`model.head.mode`). Leave it out, or put a softmax behind the model."
+        )
+    if pathway not in (None, "fast"):
+        raise UnknownNameError("pathway", str(pathway), ("fast",))
 
 
-def _other_class_count(
-    reshaped: Collection[str], weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]
-) -> set[str]:
-    """Return the names of a head that differs in its number of classes and in nothing else."""
-    head = [n for n in expected if n.startswith("head.fc.") and n in weights]
-    shape_but_classes = all(weights[n].shape[1:] == expected[n].shape[1:] for n in head)
-    counts = {weights[n].shape[0] for n in head if weights[n].ndim > 0}
-    whole = len(head) == len([n for n in expected if n.startswith("head.fc.")])
-    return set(head) & set(reshaped) if whole and shape_but_classes and len(counts) == 1 else set()
+def _translated(found: Mapping[str, Tensor], layout: str, path: str | Path) -> dict[str, Tensor]:
+    try:
+        return to_own_names(found, layout)
+    except CheckpointError as error:
+        raise CheckpointMismatchError(f"{str(path)!r} does not fit: {error}") from error
+
+
+def _take_fast_pathway(weights: Mapping[str, Tensor], path: str | Path) -> dict[str, Tensor]:
+    if family_of(weights) != "SlowFast":
+        raise OptionError(
+            f"pathway='fast' was given, but {str(path)!r} holds no SlowFast network of two pathways. Leave it out."
+        )
+    return {name.removeprefix(FAST): tensor for name, tensor in weights.items() if name.startswith(FAST)}
+
+
+def _two_pathways(path: str | Path, weights: Mapping[str, Tensor], layout: str, expected: Mapping[str, Tensor]) -> str:
+    trunk = {name: tensor for name, tensor in expected.items() if not name.startswith("head.")}
+    fast = {name.removeprefix(FAST): tensor for name, tensor in weights.items() if name.startswith(FAST)}
+    same = compare(fast, trunk, layout).problems == 0
+    hint = " Its fast pathway fits the model but for the head: load_checkpoint(..., pathway='fast') takes it."
+    return (
+        f"{str(path)!r} holds a SlowFast network of two pathways ({describe_weights(weights)}), and the model has one."
+        f"{_suggestion(weights, layout)}{hint if same else ''}"
+    )
+
+
+def _suggestion(weights: Mapping[str, Tensor], layout: str) -> str:
+    names = [fit.name for fit in fit_models(weights, layout) if fit.fits]
+    return f" It fits {' and '.join(names)} of this package." if names else ""
 
 
 def _mismatch(
-    path: str | Path,
-    layout: str,
-    weights: Mapping[str, Tensor],
-    expected: Mapping[str, Tensor],
-    problems: Mapping[str, list[str]],
+    path: str | Path, layout: str, weights: Mapping[str, Tensor], expected: Mapping[str, Tensor], problems: str
 ) -> str:
-    lines = []
-    for kind, names in problems.items():
-        if names:
-            more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-            lines.append(f"{len(names)} {kind}: {', '.join(names[:SHOWN])}{more}.")
     return (
         f"{str(path)!r} does not fit the model. The file ({layout} naming) looks like: {describe_weights(weights)}. "
-        f"The model is: {describe_weights(expected)}. {' '.join(lines)} "
+        f"The model is: {describe_weights(expected)}. {problems}{_suggestion(weights, layout)} "
         "Build the model that the file is of, or name the gaps you accept in load_checkpoint(..., allow=...)."
     )

@@ -12,7 +12,7 @@ from torch import Tensor
 from ...errors import CheckpointError
 from .reading import read_checkpoint
 
-__all__ = ("find_pair", "read_weights")
+__all__ = ("find_pair", "is_half", "read_weights")
 
 PARTS = ("encoder", "decoder")
 # Names that only the one file or the other has, before `encoder.` or `decoder.` is put before them.
@@ -92,6 +92,16 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], Path]:
         raise CheckpointError(f"{str(sibling)!r} does not hold MATNet's {other}, as its name says. Check the file.")
     joined = {f"{part}.{name}": tensor for part in PARTS for name, tensor in halves[part].items()}
     return joined, path if part == "encoder" else sibling
+
+
+def is_half(names: Iterable[str]) -> bool:
+    """Tell whether names are those of one file of a pair.
+
+    Example:
+        >>> is_half(["GC.conv_l1.weight"])
+        True
+    """
+    return _which_half(names) is not None
 
 
 def _which_half(names: Iterable[str]) -> str | None:

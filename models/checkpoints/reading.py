@@ -18,7 +18,7 @@ from torch import Tensor
 from ...errors import CheckpointError, UnsafeCheckpointError
 from .pickles import is_legacy_torch, is_pickle, refusal, restricted_loads, safe_numpy_globals
 
-__all__ = ("detect_format", "read_checkpoint")
+__all__ = ("detect_format", "read_checkpoint", "read_content", "weights_in")
 
 # Where the weights are: in files of SlowFast and PyTorchVideo; of Lightning and TimeSformer; of Detectron; of caffe2.
 CONTAINERS = ("model_state", "state_dict", "model", "blobs")
@@ -61,7 +61,8 @@ def detect_format(path: str | Path) -> str:
         return "torch zip"
     if head.startswith(b"\x1f\x8b"):
         raise CheckpointError(
-            f"{str(path)!r} is a gzip archive, not a checkpoint. Unpack it (tar -xzf, or gunzip) and give a file in it."
+            f"{str(path)!r} is a gzip archive, not a checkpoint. Unpack it (tar -xzf, or gunzip) and give a file in "
+            "it: `staticdropout models inspect` tells of which network each is."
         )
     if is_legacy_torch(head):
         return "torch legacy"
@@ -97,15 +98,52 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
         ...     read_checkpoint(file.name)
         {'weight': tensor([0.])}
     """
+    return weights_in(read_content(path), path)
+
+
+def read_content(path: str | Path) -> Any:
+    """Read all that is in a checkpoint file, as :func:`read_checkpoint` does: safely, and whatever its packaging.
+
+    Returns:
+        The object in the file: most often a dict of weights and of what a training needed to go on.
+
+    Raises:
+        UnsafeCheckpointError: reading would need code from the file; none of it was run.
+        CheckpointError: the file is missing, damaged, or of no known format.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.NamedTemporaryFile() as file:
+        ...     torch.save({"epoch": 3, "model_state": {}}, file.name)
+        ...     read_content(file.name)
+        {'epoch': 3, 'model_state': {}}
+    """
     path = Path(path)
     try:
-        content = restricted_loads(path.read_bytes()) if detect_format(path) == "pickle" else _load_torch(path)
+        return restricted_loads(path.read_bytes()) if detect_format(path) == "pickle" else _load_torch(path)
     except UnsafeCheckpointError as error:
         raise UnsafeCheckpointError(f"{str(path)!r} was refused: {error}") from error
     except CheckpointError as error:
         if str(path) in str(error):
             raise
         raise CheckpointError(f"{str(path)!r} cannot be read: {error}") from error
+
+
+def weights_in(content: Any, path: str | Path) -> dict[str, Tensor]:
+    """Find the weights in what :func:`read_content` gave.
+
+    Args:
+        content: the object.
+        path: the file, for messages.
+
+    Raises:
+        CheckpointError: there are no weights in it.
+
+    Example:
+        >>> weights_in({"model_state": {"module.weight": torch.zeros(1)}}, "file")
+        {'weight': tensor([0.])}
+    """
+    path = Path(path)
     weights = _tensors(_unwrap(content, path), path)
     if isinstance(content, Mapping) and "pytorch-lightning_version" in content:
         # A LightningModule may hold more than its model (a loss, a metric); the model is its attribute `model`.

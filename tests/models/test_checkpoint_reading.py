@@ -20,6 +20,7 @@ import torch
 
 from staticdropout.errors import CheckpointError, UnsafeCheckpointError
 from staticdropout.models.checkpoints import detect_format, read_checkpoint
+from staticdropout.models.checkpoints.reading import read_content, weights_in
 
 WEIGHTS = {"stem.conv.weight": torch.arange(6.0).reshape(2, 3), "stem.bn.num_batches_tracked": torch.tensor(7)}
 
@@ -112,6 +113,16 @@ def test_containers_and_wrappers_are_taken_off(container: str, prefix: str, tmp_
     assert read_checkpoint(tmp_path / "file").keys() == WEIGHTS.keys()
 
 
+def test_all_that_is_beside_the_weights_is_read_as_safely(tmp_path: Path) -> None:
+    torch.save({"epoch": np.int64(3), "cfg": "yaml", "model_state": WEIGHTS}, tmp_path / "file")
+    content = read_content(tmp_path / "file")
+    assert (int(content["epoch"]), content["cfg"]) == (3, "yaml")
+    assert weights_in(content, tmp_path / "file").keys() == WEIGHTS.keys()
+    torch.save({"cfg": argparse.Namespace(a=1), "model_state": WEIGHTS}, tmp_path / "file")
+    with pytest.raises(UnsafeCheckpointError, match=r"argparse\.Namespace"):
+        read_content(tmp_path / "file")
+
+
 def test_of_a_lightning_checkpoint_the_model_alone_is_taken(tmp_path: Path) -> None:
     state = {**{f"model.{key}": value for key, value in WEIGHTS.items()}, "loss.weight": torch.ones(2)}
     content = {"pytorch-lightning_version": "2.6.0", "epoch": 1, "state_dict": state, "hyper_parameters": {"lr": 0.1}}
@@ -188,7 +199,7 @@ def test_a_torchscript_program_is_refused(tmp_path: Path) -> None:
 
 BROKEN = {
     "empty": (b"", "is empty"),
-    "gzip": (gzip.compress(b"models"), "gzip archive.*Unpack"),
+    "gzip": (gzip.compress(b"models"), "gzip archive.*Unpack.*models inspect"),
     "an error page": (b"<!DOCTYPE html><html>Not found</html>", "begins with b'<!DOCTYPE"),
     "a Git LFS pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "Git LFS pointer"),
     "half a torch zip": (as_zip(WEIGHTS)[:300], "damaged or breaks off"),
