@@ -3,17 +3,21 @@
 
 from __future__ import annotations
 
+from .activitynet import ActivityNetDataModule
 from .camouflage import CamouflageDataModule
 from .camouflage_writing import write_camouflage
-from .check import CheckResult, check, run_check
+from .check import CheckResult, check, check_entries, run_check
+from .diving48 import Diving48DataModule
 from .draws import Draw, ShuffledDraws, drawn
+from .entries import Entry, Span
 from .flow import FlowReport, compute_flow
 from .flow_preparation import run_flow
+from .kinetics import KineticsDataModule
 from .layouts import detect_layout, list_sequences, list_splits
 from .moving_shapes import MovingShapesDataModule
 from .readers import READERS, VideoReader, open_video, resolve_reader
 from .resumable_loader import ResumableLoader
-from .sampling import dense_indices, sample_clips, segment_indices
+from .sampling import dense_indices, sample_clips, segment_indices, window_indices
 from .seeded_module import SeededDataModule
 from .segmentation import VideoSegmentationDataModule
 from .segmentation_check import SegmentationCheck, check_segmentation, run_segmentation_check
@@ -22,19 +26,27 @@ from .segmentation_sources import SegmentationSource
 from .segmentation_transforms import SegmentationEvalTransform, SegmentationTrainTransform
 from .sequences import Box, VideoSequence
 from .shape_writing import write_moving_shapes
+from .something_else import SomethingElseDataModule
 from .ssv2 import SSv2DataModule
 from .transforms import EvalTransform, TrainTransform
-from .video_dataset import Entry, VideoCollate, VideoDataset
+from .video_data_module import VideoDataModule
+from .video_dataset import VideoCollate, VideoDataset
+from .video_layouts import VIDEO_LAYOUTS, detect_video_layout, video_source
+from .video_source import VideoSource
 
 __all__ = (
     "READERS",
+    "VIDEO_LAYOUTS",
+    "ActivityNetDataModule",
     "Box",
     "CamouflageDataModule",
     "CheckResult",
+    "Diving48DataModule",
     "Draw",
     "Entry",
     "EvalTransform",
     "FlowReport",
+    "KineticsDataModule",
     "MovingShapesDataModule",
     "ResumableLoader",
     "SSv2DataModule",
@@ -45,18 +57,24 @@ __all__ = (
     "SegmentationSource",
     "SegmentationTrainTransform",
     "ShuffledDraws",
+    "SomethingElseDataModule",
+    "Span",
     "TrainTransform",
     "VideoCollate",
+    "VideoDataModule",
     "VideoDataset",
     "VideoReader",
     "VideoSegmentationDataModule",
     "VideoSequence",
+    "VideoSource",
     "check",
+    "check_entries",
     "check_segmentation",
     "collate_frames",
     "compute_flow",
     "dense_indices",
     "detect_layout",
+    "detect_video_layout",
     "drawn",
     "list_sequences",
     "list_splits",
@@ -67,6 +85,8 @@ __all__ = (
     "run_segmentation_check",
     "sample_clips",
     "segment_indices",
+    "video_source",
+    "window_indices",
     "write_camouflage",
     "write_moving_shapes",
 )

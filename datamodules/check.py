@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -13,13 +13,14 @@ from rich.table import Table
 from torch.utils.data import DataLoader, Dataset
 
 from ..errors import DatasetNotFoundError, VideoDecodeError
+from .entries import Entry, part_of
 from .findings import Finding, as_they_are, print_findings, progress_bar, write_findings
 from .loaders import default_num_workers
 from .readers import open_video, resolve_reader
-from .ssv2_annotations import SPLITS, Split, find_annotation, find_videos, read_class_names, read_split
-from .video_dataset import Entry
+from .video_layouts import detect_video_layout, video_source
+from .video_source import VideoSource
 
-__all__ = ("CheckResult", "Finding", "SplitReport", "check", "run_check")
+__all__ = ("CheckResult", "Finding", "SplitReport", "check", "check_entries", "run_check")
 
 Problem: TypeAlias = Literal["missing", "unreadable", "short"]
 
@@ -67,15 +68,17 @@ class _Probes(Dataset[tuple[int, Problem | None, str]]):
         return len(self.entries)
 
     def __getitem__(self, index: int) -> tuple[int, Problem | None, str]:
-        path = self.entries[index].path
+        entry = self.entries[index]
+        path = entry.path
         if not path.exists():
             return index, "missing", "there is no such file"
         try:
             # small pictures decode to the same verdict and cost less
             video = open_video(path, reader=self.reader, short_side=64)
-            length = len(video)
+            part = part_of(video, entry, self.reader)
+            length = len(part)
             # the last frame is where a broken download shows; two more to catch damage in between
-            video.get_batch(range(length) if self.every_frame else sorted({0, length // 2, length - 1}))
+            video.get_batch(part if self.every_frame else [part[i] for i in sorted({0, length // 2, length - 1})])
         except VideoDecodeError as error:
             return index, "unreadable", error.reason
         if length < self.min_frames:
@@ -101,8 +104,9 @@ def check(
     video_dir: str | Path | None = None,
     max_listed: int = 20,
     console: Console | None = None,
+    layout: str = "auto",
 ) -> CheckResult:
-    """Open every video of a data set in the layout of Something-Something V2, and report what training would meet.
+    """Open every video of a data set, and report what training would meet.
 
     Prints a table with a row for each split that has an annotation file, and the first files with a problem.
 
@@ -110,38 +114,79 @@ def check(
         root: folder of the data set.
         reader: the video reader that the training will use.
         num_workers: worker processes; None: one for each CPU core, at most 8.
-        min_frames: a video with fewer frames is reported as short.
+        min_frames: a video, or a segment of one, with fewer frames is reported as short.
         every_frame: decode all frames (slow) instead of the first, the middle and the last.
         output: CSV file for all findings: split, id, problem, reason, path.
         labels_dir: folder of the annotation files; None: guessed below root.
         video_dir: folder of the videos or frame folders; None: guessed below root.
         max_listed: how many files with a problem to print.
         console: where to print; None: standard output.
+        layout: ``ssv2``, ``something_else``, ``kinetics``, ``diving48``, ``activitynet``, or ``auto`` to guess from the
+            annotation files in root; ``ssv2`` where there are none.
 
     Returns:
         The counts and every finding.
 
     Raises:
+        UnknownNameError: there is no layout of this name.
         DatasetNotFoundError: there are no annotations or no folder of videos.
         AnnotationError: an annotation is not in the official format.
         ReaderNotAvailableError: the reader's library is not installed.
     """
-    console = console or Console()
     name = resolve_reader(reader)
-    videos = find_videos(root, name, video_dir)
-    class_names = read_class_names(root, labels_dir)
-    present: list[Split] = [split for split in SPLITS if find_annotation(root, split, labels_dir) is not None]
-    if not present:
-        expected = [f"labels/{split}.json" for split in SPLITS]
-        raise DatasetNotFoundError(root, expected, "Another folder of annotations is set with labels_dir.")
-    result = CheckResult(Path(root), name)
+    if layout == "auto":
+        layout = detect_video_layout(root) or "ssv2"
+    source = video_source(layout, root, name, labels_dir, video_dir)
+    splits = _entries(source)
+    return check_entries(
+        splits, root, name, num_workers, min_frames, every_frame, output, max_listed=max_listed, console=console
+    )
+
+
+def _entries(source: VideoSource) -> dict[str, list[Entry]]:
+    splits: dict[str, list[Entry]] = {split: source.entries(split) for split in source.splits()}
+    if not splits:
+        expected = "annotations of the splits train, validation or test"
+        hint = f"It was read as {source.title}. Another folder of annotations is set with labels_dir."
+        if source.title == "Something-Something V2":
+            expected = "labels/train.json, labels/validation.json, labels/test.json"
+        raise DatasetNotFoundError(source.root, [expected], hint)
+    return splits
+
+
+def check_entries(
+    splits: Mapping[str, Sequence[Entry]],
+    root: str | Path,
+    reader: str = "decord",
+    num_workers: int | None = None,
+    min_frames: int = 8,
+    every_frame: bool = False,
+    output: str | Path | None = None,
+    *,
+    max_listed: int = 20,
+    console: Console | None = None,
+) -> CheckResult:
+    """Open the videos of entries, however they were come by; arguments and results are those of :func:`check`.
+
+    Args:
+        splits: the entries of each split, by its name.
+        root: named in the table.
+        reader: the video reader.
+        num_workers: worker processes.
+        min_frames: fewer frames are short.
+        every_frame: decode all frames.
+        output: CSV file for all findings.
+        max_listed: how many findings to print.
+        console: where to print.
+    """
+    console = console or Console()
+    result = CheckResult(Path(root), reader)
     workers = default_num_workers() if num_workers is None else num_workers
     with progress_bar(console) as bar:
-        for split in present:
-            entries = read_split(root, split, class_names, videos, labels_dir)
+        for split, entries in splits.items():
             report = result.splits[split] = SplitReport(entries=len(entries))
             task = bar.add_task(f"Checking {split}", total=len(entries))
-            for index, problem, reason in _probe(_Probes(entries, name, min_frames, every_frame), workers):
+            for index, problem, reason in _probe(_Probes(entries, reader, min_frames, every_frame), workers):
                 bar.advance(task)
                 if problem is None:
                     report.ok += 1

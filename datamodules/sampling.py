@@ -13,9 +13,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-__all__ = ("Sampling", "dense_indices", "sample_clips", "segment_indices")
+__all__ = ("Sampling", "dense_indices", "sample_clips", "segment_indices", "window_indices")
 
-Sampling: TypeAlias = Literal["segment", "dense"]
+Sampling: TypeAlias = Literal["segment", "dense", "window"]
+
+_SLACK = 1e-6  # of a frame: what rounding in floating point may take off a whole number
 
 
 def _check(length: int, num_frames: int, num_clips: int) -> None:
@@ -24,6 +26,11 @@ def _check(length: int, num_frames: int, num_clips: int) -> None:
             "The video's length, num_frames and num_clips must be at least 1; "
             f"got {length}, {num_frames} and {num_clips}."
         )
+
+
+def _check_stride(stride: float) -> None:
+    if not stride > 0:
+        raise ValueError(f"The stride must be at least 1, or above 0 where it is not a whole number; got {stride}.")
 
 
 def segment_indices(
@@ -78,13 +85,13 @@ def segment_indices(
 def dense_indices(
     length: int,
     num_frames: int,
-    stride: int,
+    stride: float,
     *,
     training: bool = False,
     num_clips: int = 1,
     generator: torch.Generator | None = None,
 ) -> NDArray[np.int64]:
-    """``num_frames`` frames at every ``stride``-th position of a window, as usual on Kinetics.
+    """``num_frames`` frames at every ``stride``-th position of a window.
 
     Training puts the window anywhere with equal probability; evaluation puts one window into the centre, or
     ``num_clips`` windows evenly from the first frame to the last. In a video that is shorter than the window, the
@@ -93,7 +100,8 @@ def dense_indices(
     Args:
         length: number of frames in the video, at least 1.
         num_frames: frames in a clip.
-        stride: distance of neighbouring frames of the clip, in frames of the video, at least 1.
+        stride: distance of neighbouring frames of the clip, in frames of the video, above 0; positions between two
+            frames are rounded down.
         training: random instead of fixed.
         num_clips: clips to take. In training each one is drawn independently.
         generator: source of randomness in training; None: torch's global one.
@@ -102,7 +110,7 @@ def dense_indices(
         Frame numbers in ``[0, length)``, not decreasing, of shape ``(num_clips, num_frames)``.
 
     Raises:
-        ValueError: an argument is smaller than 1.
+        ValueError: an argument is smaller than 1, or the stride not above 0.
 
     Example:
         >>> dense_indices(20, 4, 2)
@@ -113,16 +121,67 @@ def dense_indices(
         [[0, 2, 4, 4]]
     """
     _check(length, num_frames, num_clips)
-    if stride < 1:
-        raise ValueError(f"The stride must be at least 1; got {stride}.")
-    slack = max(length - ((num_frames - 1) * stride + 1), 0)
+    _check_stride(stride)
+    steps = np.floor(stride * np.arange(num_frames) + _SLACK).astype(np.int64)
+    slack = max(length - (int(steps[-1]) + 1), 0)
     if training:
         start = torch.randint(slack + 1, (num_clips,), generator=generator).numpy()
     elif num_clips == 1:
         start = np.array([slack // 2])
     else:
         start = slack * np.arange(num_clips) // (num_clips - 1)
-    return np.minimum(start[:, None] + stride * np.arange(num_frames), length - 1).astype(np.int64)
+    indices: NDArray[np.int64] = np.minimum(start[:, None] + steps, length - 1).astype(np.int64)
+    return indices
+
+
+def window_indices(
+    length: int,
+    num_frames: int,
+    stride: float,
+    *,
+    training: bool = False,
+    num_clips: int = 1,
+    generator: torch.Generator | None = None,
+) -> NDArray[np.int64]:
+    """``num_frames`` frames spread evenly over a window of ``num_frames * stride`` frames, both ends included.
+
+    This is how SlowFast, PyTorchVideo and TimeSformer sample Kinetics: 8 frames at stride 8 are the frames 0, 9, 18, …,
+    63 of the window, not 0, 8, 16, …, 56. Training puts the window anywhere with equal probability. Evaluation with
+    ``num_clips = K`` above 1 puts window k at the share ``k / K`` of what the video is longer than the window (so the
+    last one ends before the video does), as in SlowFast's 10 clips; with one clip it takes the centre, where SlowFast's
+    own test would take the beginning. Positions between two frames are rounded down, those past the end of a short
+    video repeat its last frame.
+
+    Args:
+        length: number of frames in the video, at least 1.
+        num_frames: frames in a clip.
+        stride: length of the window divided by num_frames, in frames of the video, above 0.
+        training: random instead of fixed.
+        num_clips: clips to take. In training each one is drawn independently.
+        generator: source of randomness in training; None: torch's global one.
+
+    Returns:
+        Frame numbers in ``[0, length)``, not decreasing, of shape ``(num_clips, num_frames)``.
+
+    Raises:
+        ValueError: an argument is smaller than 1, or the stride not above 0.
+
+    Example:
+        >>> window_indices(64, 8, 8)
+        array([[ 0,  9, 18, 27, 36, 45, 54, 63]])
+        >>> window_indices(164, 8, 8, num_clips=10)[:, 0].tolist()
+        [0, 10, 20, 30, 40, 50, 60, 70, 80, 90]
+    """
+    _check(length, num_frames, num_clips)
+    _check_stride(stride)
+    size = max(1.0, num_frames * stride)
+    slack = max(length - size, 0.0)
+    if training:
+        start = slack * torch.rand(num_clips, generator=generator, dtype=torch.float64).numpy()
+    else:
+        start = slack * (np.arange(num_clips) / num_clips if num_clips > 1 else np.array([0.5]))
+    positions = start[:, None] + np.linspace(0, size - 1, num_frames) + _SLACK
+    return np.minimum(np.floor(positions), length - 1).astype(np.int64)
 
 
 def sample_clips(
@@ -130,12 +189,14 @@ def sample_clips(
     num_frames: int,
     *,
     sampling: Sampling = "segment",
-    stride: int = 1,
+    stride: float = 1,
     training: bool = False,
     num_clips: int = 1,
     generator: torch.Generator | None = None,
 ) -> NDArray[np.int64]:
-    """Frame numbers of clips by the name of the sampling: :func:`segment_indices` or :func:`dense_indices`.
+    """Frame numbers of clips by the name of the sampling.
+
+    That is :func:`segment_indices`, :func:`dense_indices` or :func:`window_indices`.
 
     Example:
         >>> sample_clips(20, 4, sampling="dense", stride=5)
@@ -145,4 +206,6 @@ def sample_clips(
         return segment_indices(length, num_frames, training=training, num_clips=num_clips, generator=generator)
     if sampling == "dense":
         return dense_indices(length, num_frames, stride, training=training, num_clips=num_clips, generator=generator)
-    raise ValueError(f"sampling is 'segment' or 'dense', not {sampling!r}.")
+    if sampling == "window":
+        return window_indices(length, num_frames, stride, training=training, num_clips=num_clips, generator=generator)
+    raise ValueError(f"sampling is 'segment', 'dense' or 'window', not {sampling!r}.")

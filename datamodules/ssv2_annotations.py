@@ -10,17 +10,16 @@ from __future__ import annotations
 
 import csv
 import itertools
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
 
-from ..errors import AnnotationError, DatasetNotFoundError, did_you_mean
-from .video_dataset import Entry
+from ..errors import AnnotationError, DatasetNotFoundError
+from .annotation_files import class_index, read_json
+from .entries import Entry
+from .video_source import Split, VideoSource
 
-__all__ = ("SPLITS", "Split", "find_annotation", "find_videos", "read_class_names", "read_split")
+__all__ = ("SPLITS", "SSv2Source", "find_annotation", "find_videos", "plain_template", "read_class_names", "read_split")
 
-Split: TypeAlias = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 _PREFIX = "something-something-v2-"
@@ -75,13 +74,6 @@ def find_videos(root: str | Path, reader: str = "decord", video_dir: str | Path 
     return folder, next((suffix for suffix in _SUFFIXES if suffix in found), ".webm")
 
 
-def _load(file: Path) -> Any:
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise AnnotationError(f"{str(file)!r} is not JSON ({error}). Fetch it again.") from error
-
-
 def read_class_names(root: str | Path, labels_dir: str | Path | None = None) -> tuple[str, ...]:
     """Return the class names in the order of their indices.
 
@@ -90,7 +82,7 @@ def read_class_names(root: str | Path, labels_dir: str | Path | None = None) -> 
         AnnotationError: it does not map each name to an index of its own, from 0 on without gaps.
     """
     file = _require(root, "labels", labels_dir)
-    labels = _load(file)
+    labels = read_json(file)
     expected = 'a JSON object from class name to index such as {"Closing something": "5", …}'
     try:
         by_index = {int(index): str(name) for name, index in labels.items()}
@@ -103,11 +95,14 @@ def read_class_names(root: str | Path, labels_dir: str | Path | None = None) -> 
     return tuple(by_index[index] for index in range(len(labels)))
 
 
-def _class_of(template: str, indices: dict[str, int], where: str) -> int:
-    name = template.replace("[", "").replace("]", "")
-    if name not in indices:
-        raise AnnotationError(f"{where}: no class is called {name!r}. {did_you_mean(name, indices)}")
-    return indices[name]
+def plain_template(template: str) -> str:
+    """The name of the class of a template: without its brackets.
+
+    Example:
+        >>> plain_template("Moving [something] down")
+        'Moving something down'
+    """
+    return template.replace("[", "").replace("]", "")
 
 
 def _answers(file: Path) -> dict[str, str]:
@@ -139,7 +134,7 @@ def read_split(
         AnnotationError: it is not in the official format, or an entry has a label that no class has.
     """
     file = _require(root, split, labels_dir)
-    data = _load(file)
+    data = read_json(file)
     if not isinstance(data, list):
         raise AnnotationError(f"{str(file)!r} is not in the official format: expected a JSON list of entries.")
     answers: dict[str, str] | None = None
@@ -163,12 +158,36 @@ def read_split(
         if split != "test":
             if not isinstance(raw.get("template"), str):
                 raise AnnotationError(f"{where} has no 'template' to tell its class; its keys are {sorted(raw)}.")
-            label = _class_of(raw["template"], indices, where)
+            label = class_index(plain_template(raw["template"]), indices, where)
         elif answers is None:
             label = -1
         elif video_id not in answers:
             raise AnnotationError(f"{where} has no line in the file of test answers.")
         else:
-            label = _class_of(answers[video_id], indices, where)
+            label = class_index(plain_template(answers[video_id]), indices, where)
         entries.append(Entry(video_id, folder / f"{video_id}{suffix}", label))
     return entries
+
+
+class SSv2Source(VideoSource):
+    """Something-Something V2 on disk; see :class:`VideoSource`."""
+
+    title = "Something-Something V2"
+
+    @classmethod
+    def found_at(cls, root: Path) -> bool:
+        """Whether there is a file of labels in one of the usual places."""
+        return find_annotation(root, "labels") is not None
+
+    def class_names(self) -> tuple[str, ...]:
+        """See :func:`read_class_names`."""
+        return read_class_names(self.root, self.labels_dir)
+
+    def splits(self) -> tuple[Split, ...]:
+        """Those of train, validation and test that have a file."""
+        return tuple(split for split in SPLITS if find_annotation(self.root, split, self.labels_dir) is not None)
+
+    def entries(self, split: Split) -> list[Entry]:
+        """See :func:`read_split`."""
+        videos = find_videos(self.root, self.reader, self.video_dir)
+        return read_split(self.root, split, self.class_names(), videos, self.labels_dir)

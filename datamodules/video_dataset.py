@@ -3,35 +3,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..errors import VideoDecodeError
+from ..perturbations import draw_permutations, shuffled_by_key
 from .draws import Draw, drawn
-from .readers import open_video
+from .entries import Entry, part_of
+from .readers import VideoReader, open_video
 from .sampling import Sampling, sample_clips
 from .transforms import ClipTransform
 
 __all__ = ("Entry", "VideoCollate", "VideoDataset")
-
-
-class Entry(NamedTuple):
-    """One video of a split.
-
-    Attributes:
-        id: its name in the annotations.
-        path: the video file or the folder of frames.
-        label: its class, from 0; -1 where it is not known (a test split without answers).
-    """
-
-    id: str
-    path: Path
-    label: int
 
 
 class VideoDataset(Dataset[dict[str, Any]]):
@@ -49,18 +37,23 @@ class VideoDataset(Dataset[dict[str, Any]]):
         entries: the videos.
         transform: from a uint8 clip ``(T, C, H, W)`` to ``(C, T, H, W)`` or, with several crops, ``(V, C, T, H, W)``.
         num_frames: frames in a clip.
-        sampling: ``"segment"`` or ``"dense"``, see :mod:`.sampling`.
-        stride: distance of neighbouring frames with ``sampling="dense"``.
+        sampling: ``"segment"``, ``"dense"`` or ``"window"``, see :mod:`.sampling`.
+        stride: distance of neighbouring frames with ``sampling="dense"`` and ``"window"``.
         training: sample frames at random, and replace what cannot be read.
         num_clips: clips along time in evaluation.
         reader: name of the video reader.
         short_side: decode larger videos at this shorter side in pixels; None: as they are.
         on_error: ``"raise"`` or ``"skip"``.
+        target_fps: frames a second that the stride counts in, whatever the video has; None: the stride counts frames of
+            the video.
+        shuffle_frames: put the frames of each clip into another order: at random in training, in evaluation always the
+            same one for an entry. Never the order they came in.
         generator: source of the sampled frames in training; None: torch's global one, from which the transform draws in
             any case. With None, an item that is asked for by a :class:`.Draw` depends on the draw alone.
 
     Example:
         >>> import tempfile
+        >>> from pathlib import Path
         >>> from PIL import Image
         >>> from staticdropout.datamodules import EvalTransform
         >>> with tempfile.TemporaryDirectory() as folder:
@@ -85,12 +78,15 @@ class VideoDataset(Dataset[dict[str, Any]]):
         reader: str = "decord",
         short_side: int | None = None,
         on_error: Literal["skip", "raise"] = "raise",
+        target_fps: float | None = None,
+        shuffle_frames: bool = False,
         generator: torch.Generator | None = None,
     ) -> None:
         self.entries, self.transform, self.reader = entries, transform, reader
         self.num_frames, self.sampling, self.stride = num_frames, sampling, stride
         self.training, self.num_clips = training, num_clips
         self.short_side, self.on_error, self.generator = short_side, on_error, generator
+        self.target_fps, self.shuffle_frames = target_fps, shuffle_frames
         self._some_readable = False
 
     def __len__(self) -> int:
@@ -144,24 +140,40 @@ class VideoDataset(Dataset[dict[str, Any]]):
 
     def _load(self, entry: Entry) -> Tensor:
         video = open_video(entry.path, reader=self.reader, short_side=self.short_side)
-        length = len(video)
-        if length < 1:
-            raise VideoDecodeError(entry.path, self.reader, "it has no frames", "Fetch it again.")
-        indices = sample_clips(
-            length,
+        part = part_of(video, entry, self.reader)
+        indices = part.start + sample_clips(
+            len(part),
             self.num_frames,
             sampling=self.sampling,
-            stride=self.stride,
+            stride=self.stride * self._speed(video, entry),
             training=self.training,
             num_clips=self.num_clips,
             generator=self.generator,
         )
         # all clips in one call: a frame that several of them need is decoded once by most readers
         frames = torch.from_numpy(video.get_batch(indices.reshape(-1))).permute(0, 3, 1, 2)
-        clips = [self.transform(clip) for clip in torch.split(frames, self.num_frames)]
+        parts = torch.split(frames, self.num_frames)
+        if self.shuffle_frames:
+            parts = tuple(self._shuffled(clip, f"{entry.id}#{number}") for number, clip in enumerate(parts))
+        clips = [self.transform(clip) for clip in parts]
         if self.num_clips == 1:
             return clips[0]
         return torch.cat(clips) if self.transform.num_views > 1 else torch.stack(clips)
+
+    def _speed(self, video: VideoReader, entry: Entry) -> float:
+        """Frames of the video for one that the stride counts."""
+        if self.target_fps is None:
+            return 1.0
+        if not (math.isfinite(video.fps) and video.fps > 0):
+            hint = "Count the stride in its own frames: --data.target_fps null."
+            raise VideoDecodeError(entry.path, self.reader, f"its frame rate is {video.fps}", hint)
+        return video.fps / self.target_fps
+
+    def _shuffled(self, clip: Tensor, key: str) -> Tensor:
+        if not self.training:
+            return shuffled_by_key(clip[None], [key], time_dim=1)[0]
+        order = draw_permutations(1, len(clip), self.generator or torch.default_generator)[0]
+        return clip[order]
 
 
 class VideoCollate:

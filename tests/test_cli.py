@@ -62,9 +62,11 @@ def test_every_ssv2_config_fits(name: str, shapes: Path, tmp_path: Path) -> None
     trainer = cli.run(arguments).trainer
     assert trainer.global_step == 2 * epochs
     kinds = [type(callback) for callback in trainer.callbacks]
-    assert BiasMonitor in kinds
+    shuffled = name.endswith("_shuffled")
+    assert (BiasMonitor in kinds) == (not shuffled)
+    assert trainer.datamodule.shuffle_frames == shuffled
     assert (StaticDropout in kinds) == (DropoutFreeFinetune in kinds) == ("staticdropout" in name)
-    assert list(tmp_path.rglob("bias/curves.png"))
+    assert bool(list(tmp_path.rglob("bias/curves.png"))) == (not shuffled)
     dropout = [part.p for part in trainer.lightning_module.modules() if isinstance(part, torch.nn.Dropout)]
     assert (0.3 in dropout) == name.endswith("_dropout")
 
@@ -87,7 +89,9 @@ def test_shuffle_confusion_joins_any_config(name: str, shapes: Path, tmp_path: P
 def test_all_asked_for_configs_are_there() -> None:
     assert BEHIND in packaged_configs()
     models = ("slowonly_r18", "slowonly_r50", "fastonly_r50", "resnet3d_r18", "resnet3d_r50")
-    assert sorted(SSV2) == sorted(f"ssv2/{m}{v}" for m in models for v in ("", "_dropout", "_staticdropout"))
+    recipes = [f"ssv2/{m}{v}" for m in models for v in ("", "_dropout", "_staticdropout")]
+    more = ["slowonly_r50_shuffled", "fastonly_r50_shuffled", "slowfast_r50_8x8", "slowfast_r50_16x8"]
+    assert sorted(SSV2) == sorted([*recipes, *(f"ssv2/{name}" for name in more)])
 
 
 def test_the_recipe_is_the_papers() -> None:

@@ -53,7 +53,7 @@ def test_the_r50_recipe_runs_on_real_videos_and_writes_its_curves(tmp_path: Path
     (table,) = tmp_path.rglob("bias.csv")
     rows = list(csv.DictReader(table.open()))
     assert [row["step"] for row in rows[::5]] == ["0", "3", "6", "9"]
-    assert {row["layer"] for row in rows} == {"model.stem", *(f"model.res{stage}" for stage in range(2, 6))}
+    assert {row["layer"] for row in rows} == {f"stage{stage}" for stage in range(1, 6)}
     assert all(0 < float(row["dynamic"]) < float(row["static"]) < 50 for row in rows[-5:])
     for name in ("curves", "encodings", "units", "triplets"):
         assert next(tmp_path.rglob(f"{name}.png")).stat().st_size > 5000

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import torch
 
-from staticdropout.datamodules import dense_indices, sample_clips, segment_indices
+from staticdropout.datamodules import dense_indices, sample_clips, segment_indices, window_indices
 from staticdropout.datamodules.sampling import Sampling
 
 LENGTHS = [1, 2, 3, 5, 8, 9, 13, 29, 49, 74, 117, 300]
@@ -75,7 +77,44 @@ def test_several_dense_clips_reach_from_the_first_to_the_last_frame() -> None:
     assert np.ptp(np.diff(clips[:, 0])) <= 1  # evenly, up to whole frames
 
 
-@pytest.mark.parametrize("sampling", ["segment", "dense"])
+def official_window(length: int, num_frames: int, stride: Fraction, clip: int, num_clips: int) -> list[int]:
+    """A test clip of Kinetics as SlowFast states it, in exact arithmetic: the window, then evenly spaced frames."""
+    size = max(Fraction(1), num_frames * stride)
+    start = max(length - size, Fraction(0)) * clip / num_clips
+    step = (size - 1) / (num_frames - 1)
+    return [min(int(start + step * i), length - 1) for i in range(num_frames)]
+
+
+@pytest.mark.parametrize("length", [*LENGTHS, 250, 280, 310])
+@pytest.mark.parametrize(("num_frames", "stride"), [(8, 8), (4, 16), (32, 2), (16, 5), (13, 6), (16, 4)])
+@pytest.mark.parametrize("fps", [15, 24, 25, 30, 60])
+def test_ten_windows_are_the_official_ten_clips_of_kinetics_at_any_frame_rate(
+    length: int, num_frames: int, stride: int, fps: int
+) -> None:
+    scaled = Fraction(stride * fps, 30)
+    expected = [official_window(length, num_frames, scaled, clip, 10) for clip in range(10)]
+    assert window_indices(length, num_frames, float(scaled), num_clips=10).tolist() == expected
+
+
+def test_a_window_reaches_over_all_its_frames() -> None:
+    assert window_indices(64, 8, 8).tolist() == [[0, 9, 18, 27, 36, 45, 54, 63]]
+    assert window_indices(100, 8, 8).tolist() == [[18 + 9 * i for i in range(8)]]  # in the middle
+    assert window_indices(5, 1, 1).tolist() == [[2]]
+
+
+def test_windows_in_training_start_anywhere_and_stay_inside() -> None:
+    clips = window_indices(100, 8, 8, training=True, num_clips=4000, generator=torch.Generator().manual_seed(0))
+    assert (clips[:, 0].min(), clips[:, 0].max(), clips[:, -1].max()) == (0, 35, 98)
+    assert np.abs(np.bincount(clips[:, 0]) / 4000 - 1 / 36).max() < 0.012
+    assert (np.diff(clips, axis=1) >= 9).all()
+
+
+def test_a_dense_stride_between_whole_numbers_rounds_positions_down() -> None:
+    assert dense_indices(11, 5, 2.5).tolist() == [[0, 2, 5, 7, 10]]
+    assert dense_indices(10, 4, 0.5, num_clips=2).tolist() == [[0, 0, 1, 1], [8, 8, 9, 9]]
+
+
+@pytest.mark.parametrize("sampling", ["segment", "dense", "window"])
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("length", LENGTHS)
 def test_indices_are_in_range_and_never_decrease(sampling: Sampling, training: bool, length: int) -> None:
@@ -87,7 +126,7 @@ def test_indices_are_in_range_and_never_decrease(sampling: Sampling, training: b
     assert (np.diff(clips, axis=1) >= 0).all()
 
 
-@pytest.mark.parametrize("sampling", ["segment", "dense"])
+@pytest.mark.parametrize("sampling", ["segment", "dense", "window"])
 def test_the_same_seed_draws_the_same_frames_from_either_source(sampling: Sampling) -> None:
     def draw(generator: torch.Generator | None) -> list[list[int]]:
         clips = sample_clips(90, 8, sampling=sampling, stride=2, training=True, num_clips=4, generator=generator)
@@ -101,12 +140,13 @@ def test_the_same_seed_draws_the_same_frames_from_either_source(sampling: Sampli
     assert draw(None) != explicit
 
 
-@pytest.mark.parametrize(("length", "num_frames", "stride"), [(0, 8, 1), (10, 0, 1), (10, 8, 0)])
-def test_impossible_requests_are_refused(length: int, num_frames: int, stride: int) -> None:
+@pytest.mark.parametrize("sampling", ["dense", "window"])
+@pytest.mark.parametrize(("length", "num_frames", "stride"), [(0, 8, 1), (10, 0, 1), (10, 8, 0), (10, 8, -0.5)])
+def test_impossible_requests_are_refused(sampling: Sampling, length: int, num_frames: int, stride: float) -> None:
     with pytest.raises(ValueError, match="at least 1"):
-        dense_indices(length, num_frames, stride)
+        sample_clips(length, num_frames, sampling=sampling, stride=stride)
 
 
 def test_an_unknown_sampling_is_refused() -> None:
-    with pytest.raises(ValueError, match="'segment' or 'dense'"):
+    with pytest.raises(ValueError, match="'segment', 'dense' or 'window'"):
         sample_clips(10, 4, sampling="sparse")  # type: ignore[arg-type]
