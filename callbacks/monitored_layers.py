@@ -36,7 +36,7 @@ def read_layer_option(layers: LayerOption) -> str | list[str] | dict[str, str] |
     wrong = [name for name in layers if not name or "/" in name or name != name.strip()]
     if wrong or not layers:
         raise OptionError(
-            f"layers must name each layer by a word without '/', e.g. {{stage1: model.stem}}; got {layers}."
+            f"layers must give each layer a name without '/', e.g. {{stage1: model.stem}}; got {dict(layers)}."
         )
     return dict(layers)
 
@@ -58,9 +58,8 @@ def monitored_layers(module: LightningModule, option: str | list[str] | dict[str
         found = {name: [layer.name for layer in find_layers(module, pattern)] for name, pattern in option.items()}
         for name, layers in found.items():
             if len(layers) > 1:
-                raise OptionError(
-                    f"layers: {name} stands for {len(layers)} layers ({', '.join(layers)}); name one each."
-                )
+                listed = ", ".join(layers)
+                raise OptionError(f"layers: {name} stands for {len(layers)} layers ({listed}). Give each its own name.")
         return {name: layers[0] for name, layers in found.items()}
     names = [layer.name for layer in find_layers(module, option or f"{classifier_of(module)}[{INPUT}]")]
     return {name: name for name in names}

@@ -120,13 +120,17 @@ class PooledAttention(nn.Module):
         key_stride: that of keys and values; None: none.
     """
 
+    pool_k: TokenPool | None
+    pool_v: TokenPool | None
+
     def __init__(self, width: int, heads: int, query_stride: int, key_stride: int | None) -> None:
         super().__init__()
         self.heads, self.head_width = heads, width // heads
         self.qkv = nn.Linear(width, 3 * width)
         self.pool_q = TokenPool(self.head_width, query_stride) if query_stride > 1 else None
-        self.pool_k: TokenPool | None = None
-        self.pool_v: TokenPool | None = None
+        # places that keep their order, whatever form the block takes later
+        self.register_module("pool_k", None)
+        self.register_module("pool_v", None)
         self.pool_keys(key_stride)
         self.proj = nn.Linear(width, width)
 
