@@ -78,7 +78,9 @@ def class_names(trainer: Trainer, num_classes: int) -> list[str]:
         >>> class_names(Trainer(logger=False, enable_checkpointing=False), 2)
         ['0', '1']
     """
-    names = getattr(_data(trainer), "class_names", None)
+    names = None
+    with suppress(StaticDropoutError, OSError):  # a list of paths and numbers has no names
+        names = getattr(_data(trainer), "class_names", None)
     if isinstance(names, list | tuple) and len(set(names)) == len(names) == num_classes:
         return [str(name) for name in names]
     return [str(index) for index in range(num_classes)]

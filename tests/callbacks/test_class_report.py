@@ -279,3 +279,14 @@ def test_two_ranks_write_one_file_about_all_clips(tmp_path: Path) -> None:
     class_ranks.run(tmp_path / "alone", 1)
     assert (tmp_path / "pair/val_classes.csv").read_bytes() == (tmp_path / "alone/val_classes.csv").read_bytes()
     assert read_class_table(tmp_path / "alone/val_classes.csv").clips.tolist() == [6, 6, 6, 6]
+
+
+def test_classes_without_names_are_called_by_their_numbers() -> None:
+    class Lists:
+        @property
+        def class_names(self) -> tuple[str, ...]:
+            raise AnnotationError("The classes are not known.")
+
+    trainer = make_trainer(Path(), [])
+    trainer.datamodule = Lists()  # type: ignore[attr-defined] # set by Lightning in a run
+    assert class_names(trainer, 3) == ["0", "1", "2"]

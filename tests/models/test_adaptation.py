@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Weights of another size or form are fitted as the official loaders do, and a model that cannot take them is as before."""
+"""Weights of another size or form are fitted as by the official loaders; a model that cannot take them is as before."""
 
 from __future__ import annotations
 
