@@ -25,9 +25,9 @@ from torch.utils.data import ConcatDataset, DataLoader, Subset
 from toys import CLASSES, Clips, ToyClassifier, make_trainer
 
 from staticdropout.callbacks import ClassReport
-from staticdropout.callbacks.class_frequency import labels_of
+from staticdropout.callbacks.class_frequency import class_names, labels_of
 from staticdropout.datamodules import Entry, EvalTransform, VideoDataset
-from staticdropout.errors import DatasetNotFoundError
+from staticdropout.errors import AnnotationError, DatasetNotFoundError
 from staticdropout.metrics import read_class_table
 
 
