@@ -66,7 +66,7 @@ def _hub(name: str, **options: Any) -> Callable[[int], nn.Module]:
 
 PLAIN = {"model_num_class": CLASSES, "dropout_rate": 0.0}
 LOGITS: dict[str, Any] = {"head_activation": None}  # release 0.1.5 would give probabilities
-FIVE = {"slowfast_fusion_conv_kernel_size": (5, 1, 1)}
+FIVE: dict[str, Any] = {"slowfast_fusion_conv_kernel_size": (5, 1, 1)}
 KERNELS = (((1, 1, 1), (1, 1, 1), FIRST_SIX, (3, 1, 1)), ((3, 1, 1), (3, 1, 1), FIRST_SIX, (3, 1, 1)))
 BUILDERS: Mapping[str, Callable[[int], nn.Module]] = {
     "c2d_r50": _hub("c2d_r50", head_pool_kernel_size=(4, 7, 7), **PLAIN),

@@ -78,7 +78,7 @@ def test_a_mapping_that_does_not_name_single_layers_is_refused(layers: dict[str,
 
 
 def test_curves_files_and_settings_have_the_names_and_the_numbers_of_the_layers(tmp_path: Path) -> None:
-    options = {"num_clips": 8, "verbose": False, "figures": False}
+    options: dict[str, Any] = {"num_clips": 8, "verbose": False, "figures": False}
     named = BiasMonitor(layers={"early": "backbone.layer1", "late": "backbone.fc[input]"}, name="named", **options)
     plain = BiasMonitor(layers=["backbone.layer1"], name="plain", **options)
     torch.manual_seed(0)

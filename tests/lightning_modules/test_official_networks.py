@@ -44,8 +44,7 @@ def test_a_head_that_gives_probabilities_is_scored_as_one_that_gives_logits(batc
         module = classifier("x3d_s", model_args={"head_mode": mode, "zero_init_last_bn": False})
         trainer = make_trainer(tmp_path, [])
         found.append(trainer.test(module, loader_of(batches(), 4), verbose=False)[0])
-        predicted = trainer.predict(module, loader_of(batches(), 4))
-        assert predicted is not None
+        predicted: Any = trainer.predict(module, loader_of(batches(), 4))
         torch.testing.assert_close(predicted[0]["probabilities"].sum(1), torch.ones(4))
     assert found[0] == pytest.approx(found[1], rel=1e-5)
 
@@ -90,7 +89,7 @@ def test_a_timesformer_starts_from_an_image_transformer(tmp_path: Path) -> None:
     network = timm.create_model("vit_tiny_patch16_224", img_size=32, pretrained=False)
     torch.save(network.state_dict(), tmp_path / "vit.pth")
     args = {"width": 192, "heads": 3, "depth": 12, "crop_size": 32, "frames": 4}
-    options = {"inflate": "vit_tiny_patch16_224", "inflate_weights": str(tmp_path / "vit.pth")}
+    options: dict[str, Any] = {"inflate": "vit_tiny_patch16_224", "inflate_weights": str(tmp_path / "vit.pth")}
     module = VideoClassifier("timesformer_divst_8x32", num_classes=4, model_args=args, **options)
     assert isinstance(module.model, TimeSformer)
     expected = network.state_dict()["blocks.3.attn.qkv.weight"]

@@ -113,7 +113,7 @@ def test_networks_that_do_not_fit_are_refused_and_nothing_is_changed(
 @torch.inference_mode()
 def test_a_vision_transformer_is_what_each_frame_sees_where_time_adds_nothing() -> None:
     torch.manual_seed(0)
-    options = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 2}
+    options: dict[str, Any] = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 2}
     network: Any = timm.models.VisionTransformer(**options, num_classes=7).eval()
     nn.init.normal_(network.pos_embed, std=0.5)
     model = create_model(
@@ -140,7 +140,7 @@ def test_a_vision_transformer_is_what_each_frame_sees_where_time_adds_nothing() 
 
 
 def test_positions_of_another_number_of_patches_are_resized_along_one_line_as_by_the_official_loader() -> None:
-    options = {"patch_size": 8, "embed_dim": 24, "depth": 1, "num_heads": 2}
+    options: dict[str, Any] = {"patch_size": 8, "embed_dim": 24, "depth": 1, "num_heads": 2}
     network: Any = timm.models.VisionTransformer(img_size=16, **options)
     model = create_model("timesformer_divst_8x32", 5, crop_size=32, patch=8, width=24, depth=1, heads=2)
     inflate_from_timm(model, network)  # type: ignore[arg-type] # the registry tells modules alone

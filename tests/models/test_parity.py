@@ -166,11 +166,12 @@ def test_every_stage_equals_the_official_one(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_the_number_of_parameters_is_the_official_one(name: str) -> None:
     data = fixture(name)
-    options: dict[str, Any] = {
+    forms: dict[str, dict[str, Any]] = {
         "x3d_m_ptv": {"shortcut_norm": False},
         "mvit_b_16x4_crop64": {"crop_size": 64},
         "mvit_b_16x4_paper": {"last_key_pooling": False},
-    }.get(name, {})
+    }
+    options = forms.get(name, {})
     with torch.device("meta"):
         model = create_model(MODELS[name], 400, **options)
     assert sum(p.numel() for p in model.parameters()) == data["num_parameters"]
