@@ -10,9 +10,8 @@ import math
 import matplotlib as mpl
 import numpy as np
 import pytest
+from legibility import check_texts
 from matplotlib.figure import Figure
-from matplotlib.text import Text
-from matplotlib.transforms import Bbox
 from PIL import Image
 from toy_numbers import LONG_NAMES, MEASUREMENT, measurement, numbers
 
@@ -172,39 +171,7 @@ def test_no_text_is_cut_off_or_overlaps_another(kind: str, layers: str, steps: i
         "units": lambda: unit_scatter(scores(names, 2048), 0.5, CAPTION),
         "triplets": lambda: triplet_figure({name: np.zeros((8, 9, 16, 3)) for name in "abc"}, caption=CAPTION),
     }[kind]()
-    figure.draw_without_rendering()
-    texts = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
-    boxes = [(text.get_text(), inked(text)) for text in texts]
-    boxes = [(name, box) for name, box in boxes if box.width and shown(figure, name, box)]
-    for name, box in boxes:
-        assert box.x0 >= -1, name
-        assert box.y0 >= -1, name
-        assert box.x1 <= figure.bbox.width + 1, name
-        assert box.y1 <= figure.bbox.height + 1, name
-    for (one, box), (other, second) in itertools.combinations(boxes, 2):
-        wide = min(box.x1, second.x1) - max(box.x0, second.x0)
-        high = min(box.y1, second.y1) - max(box.y0, second.y0)
-        assert wide < 2 or high < 2, f"{one!r} overlaps {other!r}"
-
-
-def inked(text: Text) -> Bbox:
-    """Where a text is; the title's second line is blank, for the legend."""
-    box = text.get_window_extent()
-    return Bbox.from_extents(
-        box.x0, (box.y0 + box.y1) / 2 if text.get_text().endswith("\n") else box.y0, box.x1, box.y1
-    )
-
-
-def shown(figure: Figure, name: str, box: Bbox) -> bool:
-    """Tick labels exist also where they are not drawn: outside their axes' limits, or inside of shared axes."""
-    for ax in figure.axes:
-        for axis, low, high in ((ax.xaxis, ax.bbox.x0, ax.bbox.x1), (ax.yaxis, ax.bbox.y0, ax.bbox.y1)):
-            for label in axis.get_ticklabels():
-                extent = label.get_window_extent()
-                if label.get_text() == name and np.allclose(extent.extents, box.extents):
-                    middle = (box.x0 + box.x1) / 2 if axis is ax.xaxis else (box.y0 + box.y1) / 2
-                    return bool(ax.axison and low - 2 <= middle <= high + 2)
-    return True
+    check_texts(figure)
 
 
 @pytest.mark.parametrize("units", [16, 2048])

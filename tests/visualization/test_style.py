@@ -5,37 +5,12 @@ from __future__ import annotations
 
 import itertools
 
-import numpy as np
 import pytest
+from legibility import EYES, distance, seen
 from toy_numbers import LONG_NAMES
 
 from staticdropout.visualization import COLORS
 from staticdropout.visualization.style import shorten
-
-# Machado, Oliveira, Fernandes (2009), severity 1, on linear RGB.
-EYES = {
-    "all cones": np.eye(3),
-    "no red cones": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
-    "no green cones": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]],
-    "no blue cones": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.3039]],
-}
-TO_XYZ = np.array(
-    [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.072175], [0.0193339, 0.119192, 0.9503041]]
-)
-WHITE = np.array([0.95047, 1, 1.08883])
-
-
-def seen(color: str, eyes: str) -> np.ndarray:
-    """A colour as CIE L*a*b*, as these eyes see it."""
-    encoded = np.array([int(color[start : start + 2], 16) for start in (1, 3, 5)]) / 255
-    linear = np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
-    ratio = TO_XYZ @ np.clip(np.array(EYES[eyes]) @ linear, 0, 1) / WHITE
-    x, y, z = np.where(ratio > 216 / 24389, np.cbrt(ratio), (24389 / 27 * ratio + 16) / 116)
-    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
-
-
-def distance(one: str, other: str, eyes: str) -> float:
-    return float(np.linalg.norm(seen(one, eyes) - seen(other, eyes)))
 
 
 def test_the_simulation_knows_what_is_hard_to_tell_apart() -> None:
