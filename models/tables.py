@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 from torch import Tensor, nn
 
-from ..errors import UnknownNameError
+from ..errors import LayerNotFoundError, UnknownNameError
+from .analysis import analysis_layers
 from .features import list_layers
 from .layer_names import last_linear
 from .registry import ModelInfo, list_models, model_info
@@ -89,6 +92,9 @@ def print_layers(model: nn.Module, *inputs: Tensor) -> None:
         table.add_row(escape(name), str(shape), type(modules.get(name)).__name__ if name in modules else "")
     console = Console()
     console.print(table)
+    with suppress(LayerNotFoundError):  # a model that is not of this package
+        named = ", ".join(f"{name} = {layer}" for name, layer in analysis_layers(model).items())
+        console.print(f'BiasMonitor(layers="paper") measures {named}.', markup=False, highlight=False)
     if len(inputs) == 1:
         console.print(f"StaticDropout and BiasMonitor act by default on {last_linear(model)}[input].", markup=False)
     else:

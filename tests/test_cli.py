@@ -233,6 +233,7 @@ def test_layers_of_a_model_or_a_config_are_listed_by_the_names_that_callbacks_ta
     out = capsys.readouterr().out
     assert "model.res4" in out
     assert "model.head.fc[input]" in out
+    assert "stage4" in out  # the papers' names
 
 
 def test_data_check_tells_by_its_exit_code(shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,7 +20,7 @@ __all__ = ("export_checkpoint", "inspect_checkpoint", "list_layers", "list_model
 
 
 def list_models(pattern: str = "*") -> None:
-    """List the models with parameters, multiply-adds and input.
+    """List the models with input, parameters, multiply-adds, published accuracy and where official weights are.
 
     Args:
         pattern: a glob over names, e.g. "slow*".
