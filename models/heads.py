@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..errors import UnknownNameError
+from ..errors import BatchError, UnknownNameError
 
-__all__ = ("HEAD_MODES", "ClassificationHead", "LinearHead", "PathwayHead", "average_pool", "channels_last")
+__all__ = ("HEAD_MODES", "ClassificationHead", "LinearHead", "PathwayHead", "average_pool", "channels_last", "pooled")
 
 HEAD_MODES = ("logits", "softmax")
 
@@ -28,9 +28,26 @@ def average_pool(kernel: Sequence[int] | None) -> nn.Module:
     return nn.AvgPool3d((frames, height, width), stride=1)
 
 
-def channels_last(pooled: Tensor, pool: nn.Module) -> Tensor:
+def pooled(pool: nn.Module, x: Tensor) -> Tensor:
+    """Average a map ``(B, C, T, H, W)`` by what :func:`average_pool` gave.
+
+    Raises:
+        BatchError: the map is smaller than the kernel.
+    """
+    if isinstance(pool, nn.AvgPool3d):
+        kernel, sizes = tuple(pool.kernel_size), tuple(x.shape[2:])  # type: ignore[arg-type] # three numbers, as built
+        if any(size < need for size, need in zip(sizes, kernel, strict=True)):
+            raise BatchError(
+                f"The head averages {kernel} positions (pool_size), but the clip leaves {sizes} (frames, height, width). "
+                "Use clips of the crop and length that pool_size is for, or larger; or pool_size=None for any."
+            )
+    averaged: Tensor = pool(x)
+    return averaged
+
+
+def channels_last(maps: Tensor, pool: nn.Module) -> Tensor:
     """Return what a pool gave with its channels last; as plain ``(B, C)`` where all positions were averaged."""
-    last = pooled.movedim(1, -1)
+    last = maps.movedim(1, -1)
     return last.flatten(1) if isinstance(pool, nn.AdaptiveAvgPool3d) else last
 
 
@@ -92,7 +109,7 @@ class ClassificationHead(LinearHead):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, C, T, H, W)`` to ``(B, num_classes)``."""
-        return super().forward(channels_last(self.pool(x), self.pool))
+        return super().forward(channels_last(pooled(self.pool, x), self.pool))
 
 
 class PathwayHead(LinearHead):
@@ -121,5 +138,5 @@ class PathwayHead(LinearHead):
 
     def forward(self, slow: Tensor, fast: Tensor) -> Tensor:  # type: ignore[override] # two maps by design
         """Map ``(B, C, T, H, W)`` and ``(B, C', T', H, W)`` to ``(B, num_classes)``."""
-        pooled = torch.cat([self.slow_pool(slow), self.fast_pool(fast)], dim=1)
-        return super().forward(channels_last(pooled, self.slow_pool))
+        both = torch.cat([pooled(self.slow_pool, slow), pooled(self.fast_pool, fast)], dim=1)
+        return super().forward(channels_last(both, self.slow_pool))

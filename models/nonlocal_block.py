@@ -6,7 +6,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..errors import UnknownNameError
+from ..errors import BatchError, UnknownNameError
 from .video_conv import VideoConv3d
 
 __all__ = ("NonLocalBlock",)
@@ -43,7 +43,7 @@ class NonLocalBlock(nn.Module):
         if mode not in ("softmax", "dot_product"):
             raise UnknownNameError("non-local mode", mode, ("softmax", "dot_product"))
         inner = inner or channels // 2
-        self.mode = mode
+        self.mode, self.smallest = mode, pool
         self.conv_theta = VideoConv3d(channels, inner, 1)
         self.pool = nn.MaxPool3d((1, pool, pool)) if pool > 1 else nn.Identity()
         self.conv_phi = VideoConv3d(channels, inner, 1)
@@ -54,7 +54,16 @@ class NonLocalBlock(nn.Module):
             nn.init.zeros_(self.bn.weight)
 
     def forward(self, video: Tensor) -> Tensor:
-        """Map ``(B, C, T, H, W)`` to the same shape; ``H`` and ``W`` must be at least ``pool``."""
+        """Map ``(B, C, T, H, W)`` to the same shape.
+
+        Raises:
+            BatchError: ``H`` or ``W`` is smaller than ``pool``.
+        """
+        if min(video.shape[3:]) < self.smallest:
+            raise BatchError(
+                f"A non-local block pools {self.smallest}x{self.smallest} positions of a frame and got maps of "
+                f"{video.shape[3]}x{video.shape[4]}. Use larger clips: of 17 pixels or more for I3D-NLN."
+            )
         pooled = self.pool(video)
         query = self.conv_theta(video).flatten(2)  # (B, inner, positions)
         key = self.conv_phi(pooled).flatten(2)  # (B, inner, keys)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..errors import OptionError
 from .adaptation import Adaptation
-from .heads import LinearHead, average_pool, channels_last
+from .heads import LinearHead, average_pool, channels_last, pooled
 from .resnet_layers import ResidualBlock, check_clip, conv_time, initialise, make_shortcut
 from .video_conv import VideoConv3d
 
@@ -134,7 +134,7 @@ class X3DHead(LinearHead):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, C, T, H, W)`` to ``(B, num_classes)``."""
-        x = self.pool(self.relu5(self.bn5(self.conv5(x))))
+        x = pooled(self.pool, self.relu5(self.bn5(self.conv5(x))))
         return super().forward(channels_last(self.relu(self.lin5(x)), self.pool))
 
 

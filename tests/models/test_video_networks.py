@@ -116,6 +116,7 @@ def test_a_compiled_network_trains_and_gives_the_same(name: str) -> None:
         ("timesformer_divst_8x32", [(4, 32, 32), (1, 16, 16), (5, 48, 32), (16, 64, 64)]),
         ("slowonly_r18", [(1, 32, 32), (5, 33, 47)]),
         ("c2d_r50", [(2, 32, 32), (5, 33, 47)]),
+        ("i3d_nln_r50", [(2, 17, 17), (5, 33, 47)]),
     ],
 )
 @torch.inference_mode()
@@ -134,11 +135,22 @@ def test_clips_of_any_size_that_the_design_allows_are_taken(name: str, sizes: li
         ("mvit_b_16x4", (4, 32, 30), r"multiples of 4 pixels; got 4 frames of 32x30"),
         ("timesformer_divst_8x32", (4, 32, 40), r"multiples of 16 pixels; got 4 frames of 32x40"),
         ("c2d_r50", (1, 32, 32), r"2 frames or more; it got 1"),
+        ("i3d_nln_r50", (8, 16, 16), r"pools 2x2 positions .* got maps of 1x1.* 17 pixels or more"),
     ],
 )
 def test_other_sizes_are_refused_with_those_that_are_taken(name: str, size: tuple[int, int, int], message: str) -> None:
     with pytest.raises(BatchError, match=message):
         small_model(name)(torch.randn(1, 3, *size))
+
+
+@pytest.mark.parametrize("name", ["slowonly_r18", "slowfast_r18_8x8", "x3d_s"])
+def test_a_clip_that_is_too_small_for_the_official_pool_is_refused(name: str) -> None:
+    model = small_model(name, pool_size=(8, 2, 2)).eval()
+    assert model(torch.randn(1, 3, 8, 64, 64)).shape == (1, 3)
+    with pytest.raises(
+        BatchError, match=r"averages \(\d, 2, 2\) positions \(pool_size\), but the clip leaves \(\d, 1, 1\)"
+    ):
+        model(torch.randn(1, 3, 8, 32, 32))
 
 
 @pytest.mark.parametrize("name", SMALL)
