@@ -38,7 +38,7 @@ def pooled(pool: nn.Module, x: Tensor) -> Tensor:
         kernel, sizes = tuple(pool.kernel_size), tuple(x.shape[2:])  # type: ignore[arg-type] # three numbers, as built
         if any(size < need for size, need in zip(sizes, kernel, strict=True)):
             raise BatchError(
-                f"The head averages {kernel} positions (pool_size), but the clip leaves {sizes} (frames and pixels). "
+                f"The head averages {kernel} positions (pool_size), but the clip leaves a map of {sizes}. "
                 "Use clips of the crop and length that pool_size is for, or larger; or pool_size=None for any."
             )
     averaged: Tensor = pool(x)

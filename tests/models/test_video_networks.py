@@ -148,7 +148,7 @@ def test_a_clip_that_is_too_small_for_the_official_pool_is_refused(name: str) ->
     model = small_model(name, pool_size=(8, 2, 2)).eval()
     assert model(torch.randn(1, 3, 8, 64, 64)).shape == (1, 3)
     with pytest.raises(
-        BatchError, match=r"averages \(\d, 2, 2\) positions \(pool_size\), but the clip leaves \(\d, 1, 1\)"
+        BatchError, match=r"averages \(\d, 2, 2\) positions \(pool_size\), but the clip leaves a map of \(\d, 1, 1\)"
     ):
         model(torch.randn(1, 3, 8, 32, 32))
 
