@@ -53,6 +53,7 @@ class BiasPublisher:
         self._explained = False
         self._troubles: set[str] = set()
         self._unprinted: Mapping[str, Any] | None = None
+        self._several = False
 
     def publish(
         self,
@@ -74,7 +75,7 @@ class BiasPublisher:
             static_dropout: whether the Trainer has a StaticDropout, whose curves then get charts as well.
         """
         record = history[-1]
-        self._unprinted = record
+        self._unprinted, self._several = record, len(history) > 1
         drawn: dict[str, NDArray[np.uint8]] = {}
         if self.figures:
             figures = draw_report(history, record, biases, picture, self.settings)
@@ -136,5 +137,6 @@ class BiasPublisher:
         """Print the last measurement as a table, if that has not been done."""
         if self._unprinted is not None:
             caption = caption_of(self._unprinted, self.settings)
-            print_report(self._unprinted, caption, loggers, None if self.dry else self.folder, self.figures)
+            folder = None if self.dry else self.folder
+            print_report(self._unprinted, caption, loggers, folder, self.figures, self._several)
             self._unprinted = None

@@ -148,7 +148,12 @@ def draw_report(
 
 
 def print_report(
-    record: Record, caption: str, loggers: Iterable[Logger], folder: Path | None, figures: bool = True
+    record: Record,
+    caption: str,
+    loggers: Iterable[Logger],
+    folder: Path | None,
+    figures: bool = True,
+    several: bool = True,
 ) -> None:
     """Print a measurement as a table, where its files are, and how to open TensorBoard.
 
@@ -158,12 +163,14 @@ def print_report(
         loggers: of the Trainer.
         folder: where the files are, if there are any.
         figures: whether figures are among them.
+        several: whether there are several measurements, so that the curves are the picture to look at.
     """
     console = terminal()
     console.print(bias_table(record["layers"], title="Static and dynamic bias", caption=caption))
     lines = []
     if folder is not None:
-        lines += [f"Bias curves: {folder / 'curves.png'}"] if figures else []
+        picture = ("Bias curves", "curves.png") if several else ("Bias by layer", "layers.png")
+        lines += [f"{picture[0]}: {folder / picture[1]}"] if figures else []
         lines.append(f"All numbers: {folder / 'bias.csv'}")
     folders = [logger.log_dir for logger in loggers if isinstance(logger, TensorBoardLogger)]
     lines += [f"Open TensorBoard: {_command('tensorboard')} --logdir {path}" for path in folders[:1]]

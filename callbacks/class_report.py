@@ -132,6 +132,8 @@ class ClassReport(Callback):
     def _about(self, trainer: Trainer, module: LightningModule, stage: str) -> dict[str, Any]:
         """Which weights these are: those of a checkpoint, or of the training as far as it is."""
         epoch, step, checkpoint = trainer.current_epoch, trainer.global_step, ""
+        if trainer.state.fn != "fit":
+            checkpoint = str(getattr(module, "loaded_from", ""))  # what the module itself started from
         if trainer.state.fn != "fit" and trainer.ckpt_path is not None:
             checkpoint = str(trainer.ckpt_path)
             epoch, step = self._checkpoint or (epoch, step)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -140,6 +141,8 @@ def _entry(raw: Any, name: str, path: Path, indices: dict[str, int], where: str)
     try:
         start, end = (float(second) for second in raw["segment"])
         label = raw["label"]
+        if not isinstance(label, str) or not math.isfinite(end - start):
+            raise ValueError("neither a name nor seconds")
     except (KeyError, TypeError, ValueError) as error:
         raise AnnotationError(
             f'{where} is {raw!r:.100}: expected {{"segment": [11.5, 57.1], "label": "Wakeboarding"}} with seconds.'

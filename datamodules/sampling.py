@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..errors import OptionError
+
 __all__ = ("Sampling", "dense_indices", "sample_clips", "segment_indices", "window_indices")
 
 Sampling: TypeAlias = Literal["segment", "dense", "window"]
@@ -22,7 +24,7 @@ _SLACK = 1e-6  # of a frame: what rounding in floating point may take off a whol
 
 def _check(length: int, num_frames: int, num_clips: int) -> None:
     if length < 1 or num_frames < 1 or num_clips < 1:
-        raise ValueError(
+        raise OptionError(
             "The video's length, num_frames and num_clips must be at least 1; "
             f"got {length}, {num_frames} and {num_clips}."
         )
@@ -30,7 +32,7 @@ def _check(length: int, num_frames: int, num_clips: int) -> None:
 
 def _check_stride(stride: float) -> None:
     if not stride > 0:
-        raise ValueError(f"The stride must be at least 1, or above 0 where it is not a whole number; got {stride}.")
+        raise OptionError(f"The stride must be at least 1, or above 0 where it is not a whole number; got {stride}.")
 
 
 def segment_indices(
@@ -62,7 +64,7 @@ def segment_indices(
         Frame numbers in ``[0, length)``, not decreasing, of shape ``(num_clips, num_frames)``.
 
     Raises:
-        ValueError: an argument is smaller than 1.
+        OptionError: an argument is smaller than 1.
 
     Example:
         >>> segment_indices(49, 8)
@@ -110,7 +112,7 @@ def dense_indices(
         Frame numbers in ``[0, length)``, not decreasing, of shape ``(num_clips, num_frames)``.
 
     Raises:
-        ValueError: an argument is smaller than 1, or the stride not above 0.
+        OptionError: an argument is smaller than 1, or the stride not above 0.
 
     Example:
         >>> dense_indices(20, 4, 2)
@@ -164,7 +166,7 @@ def window_indices(
         Frame numbers in ``[0, length)``, not decreasing, of shape ``(num_clips, num_frames)``.
 
     Raises:
-        ValueError: an argument is smaller than 1, or the stride not above 0.
+        OptionError: an argument is smaller than 1, or the stride not above 0.
 
     Example:
         >>> window_indices(64, 8, 8)
@@ -208,4 +210,4 @@ def sample_clips(
         return dense_indices(length, num_frames, stride, training=training, num_clips=num_clips, generator=generator)
     if sampling == "window":
         return window_indices(length, num_frames, stride, training=training, num_clips=num_clips, generator=generator)
-    raise ValueError(f"sampling is 'segment', 'dense' or 'window', not {sampling!r}.")
+    raise OptionError(f"sampling is 'segment', 'dense' or 'window', not {sampling!r}.")

@@ -12,6 +12,8 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
+from ..errors import OptionError
+
 __all__ = ("ClipTransform", "EvalTransform", "TrainTransform")
 
 ClipTransform: TypeAlias = "TrainTransform | EvalTransform"
@@ -33,7 +35,7 @@ class TrainTransform:
         flip: mirror left and right with probability 0.5. Leave it off where a class means a direction.
 
     Raises:
-        ValueError: ``short_side`` is smaller than ``crop_size``, or a range is not one.
+        OptionError: ``short_side`` is smaller than ``crop_size``, or a range is not one.
 
     Example:
         >>> clip = torch.zeros(8, 3, 60, 80, dtype=torch.uint8)
@@ -51,12 +53,12 @@ class TrainTransform:
     ) -> None:
         low, high = (short_side, short_side) if isinstance(short_side, int) else tuple(short_side)
         if not crop_size <= low <= high:
-            raise ValueError(
+            raise OptionError(
                 "short_side must be one length or (smallest, largest), none below the crop's size "
                 f"({crop_size}); got {short_side}."
             )
         if scale is not None and not 0 < scale[0] <= scale[1] <= 1:
-            raise ValueError(f"scale must be (smallest, largest) share of the area within (0, 1]; got {tuple(scale)}.")
+            raise OptionError(f"scale must be (smallest, largest) share of the area within (0, 1]; got {tuple(scale)}.")
         self.crop_size, self.short_side, self.flip = crop_size, (low, high), flip
         self._random_resized = None
         if scale is not None:
@@ -96,7 +98,7 @@ class EvalTransform:
         num_crops: 1: the centre; more: evenly from one end of the longer side to the other (3 is usual).
 
     Raises:
-        ValueError: ``short_side`` is smaller than ``crop_size``, or ``num_crops`` than 1.
+        OptionError: ``short_side`` is smaller than ``crop_size``, or ``num_crops`` than 1.
 
     Example:
         >>> clip = torch.zeros(8, 3, 60, 80, dtype=torch.uint8)
@@ -106,9 +108,9 @@ class EvalTransform:
 
     def __init__(self, crop_size: int, short_side: int = 256, num_crops: int = 1) -> None:
         if short_side < crop_size:
-            raise ValueError(f"short_side must not be below crop_size={crop_size}; got {short_side}.")
+            raise OptionError(f"short_side must not be below crop_size={crop_size}; got {short_side}.")
         if num_crops < 1:
-            raise ValueError(f"num_crops must be at least 1; got {num_crops}.")
+            raise OptionError(f"num_crops must be at least 1; got {num_crops}.")
         self.crop_size, self.short_side, self.num_crops = crop_size, short_side, num_crops
 
     @property

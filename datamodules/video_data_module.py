@@ -71,7 +71,7 @@ class VideoDataModule(SeededDataModule, ABC):
         num_workers: worker processes of each loader; null: one for each CPU core, at most 8.
         on_error: what to do with a video that cannot be read: skip it and list it in the batch, or raise.
         test_clips: clips along time in testing.
-        test_crops: crops in testing: 1 (centre) or 3 (along the longer side).
+        test_crops: crops in testing: 1 (centre), or several along the longer side (3 is usual).
         labels_dir: folder of the annotation files; null: guessed below root.
         video_dir: folder of the videos or frame folders; null: guessed below root.
         limit: use the first so many entries of each split only; null: all.
@@ -129,9 +129,17 @@ class VideoDataModule(SeededDataModule, ABC):
         self.num_workers = default_num_workers() if num_workers is None else num_workers
         shortest = short_side if isinstance(short_side, int) else short_side[0]
         eval_size = eval_crop_size or crop_size
+        if shortest < eval_size:
+            raise OptionError(
+                f"short_side={short_side} must not be below the crops: crop_size={crop_size} in training and "
+                f"eval_crop_size={eval_size} in evaluation. Set all three (--data.short_side, --data.crop_size, "
+                "--data.eval_crop_size): a recipe may set those that you did not."
+            )
         self._train_transform = TrainTransform(crop_size, short_side, scale, ratio, flip)
         self._eval_transform = EvalTransform(eval_size, shortest)
         self._test_transform = EvalTransform(eval_size, shortest, test_crops)
+        if shuffle_frames:
+            rank_zero_info("shuffle_frames is on: BiasMonitor and ShuffledValidation would measure shuffled clips.")
         self._class_names: tuple[str, ...] | None = None
         self._datasets: dict[str, VideoDataset] = {}
         self._check_options()

@@ -68,6 +68,7 @@ def parameter_groups(
 
 
 def _marked(part: nn.Module) -> list[nn.Parameter]:
-    """The parameters that a part asks not to be decayed."""
+    """The parameters that a part asks not to be decayed; timm's parts also name some that they do not have."""
     ask = getattr(part, "no_weight_decay", None)
-    return [part.get_parameter(name) for name in ask()] if callable(ask) else []
+    names = set(ask()) if callable(ask) else set()
+    return [parameter for name, parameter in part.named_parameters() if name in names] if names else []

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 from torchmetrics import MetricCollection
@@ -19,6 +20,7 @@ from ..callbacks.shuffle_confusion import ShuffleConfusion
 from ..callbacks.skipped_videos import SkippedVideos
 from ..errors import AnnotationError, BatchError, OptionError
 from ..models import ResNet3d, TimeSformer, create_model, inflate_from_timm, load_checkpoint, model_info
+from ..models.adaptation import Adaptable
 from .recipe import OptimizerCallable, RecipeModule, SchedulerCallable
 
 __all__ = ("VideoClassifier",)
@@ -48,6 +50,8 @@ class VideoClassifier(RecipeModule):
         model_args: further arguments of the named model, e.g. ``{width: 16}``.
         checkpoint: official or own checkpoint to start from; read without running anything in it. A head of another
             class count is left out and reported, everything else must fit.
+        checkpoint_args: further arguments of :func:`~staticdropout.models.load_checkpoint`: ``{allow: ["head.*"]}``,
+            ``{pathway: fast}`` for a FastOnly from a SlowFast file, ``{head_mode: softmax}``.
         inflate: name of a timm network whose ImageNet weights the model starts from: a ResNet (``resnet50``), inflated
             to 3-D, or for TimeSformer a vision transformer (``vit_base_patch16_224``).
         inflate_weights: file with such weights, where timm shall not download them.
@@ -86,6 +90,7 @@ class VideoClassifier(RecipeModule):
         num_classes: int = 174,
         model_args: dict[str, Any] | None = None,
         checkpoint: str | None = None,
+        checkpoint_args: dict[str, Any] | None = None,
         inflate: str | None = None,
         inflate_weights: str | None = None,
         dropout: float = 0.0,
@@ -102,7 +107,7 @@ class VideoClassifier(RecipeModule):
         super().__init__(optimizer, lr_scheduler, norm_weight_decay)
         ShuffleConfusion(shuffle_confusion, shuffle_confusion_every)  # refuses now what is out of range
         # what a checkpoint needs to be loaded again without the files that this module was made from
-        unsaved = ["checkpoint", "inflate", "inflate_weights", "optimizer", "lr_scheduler"]
+        unsaved = ["checkpoint", "checkpoint_args", "inflate", "inflate_weights", "optimizer", "lr_scheduler"]
         self.save_hyperparameters(ignore=unsaved if isinstance(model, str) else [*unsaved, "model"])
         if isinstance(model, str):
             if model_info(model).task != "classification":
@@ -115,6 +120,8 @@ class VideoClassifier(RecipeModule):
             if dropout or model_args:
                 raise OptionError("dropout and model_args are for models by name; build the module with them instead.")
             self.model = model
+        self.loaded_from = ""
+        """The checkpoint that the network started from."""
         if inflate is not None:
             if not isinstance(self.model, ResNet3d | TimeSformer):
                 raise OptionError(
@@ -122,7 +129,9 @@ class VideoClassifier(RecipeModule):
                 )
             inflate_from_timm(self.model, inflate, inflate_weights or True)
         if checkpoint is not None:
-            load_checkpoint(self.model, checkpoint)
+            report = load_checkpoint(self.model, checkpoint, **(checkpoint_args or {}))
+            rank_zero_info(str(report))
+            self.loaded_from = report.path
             self._keep_form(model_args)
         self.channels_last = channels_last
         if channels_last:
@@ -144,6 +153,14 @@ class VideoClassifier(RecipeModule):
 
     mean: Tensor
     std: Tensor
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Give the network the form of a checkpoint of ours, which may be that of an official file it started from."""
+        super().on_load_checkpoint(checkpoint)
+        if isinstance(self.model, Adaptable):
+            weights = checkpoint["state_dict"].items()
+            self.model.adapt_to({name.removeprefix("model."): w for name, w in weights if name.startswith("model.")})
+            self._keep_form(self.hparams.get("model_args"))
 
     def _keep_form(self, model_args: dict[str, Any] | None) -> None:
         """Note what the checkpoint has changed in the model's form, so that one of ours is loaded into the same."""

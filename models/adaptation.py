@@ -39,6 +39,11 @@ class Adaptable(Protocol):
         True
     """
 
-    def adapt_to(self, weights: dict[str, Tensor]) -> Adaptation:
-        """Return weights that are given in our names, fitted to the model; the model may change its form for them."""
+    def adapt_to(self, weights: dict[str, Tensor], layout: str = "") -> Adaptation:
+        """Return weights that are given in our names, fitted to the model; the model may change its form for them.
+
+        Args:
+            weights: in our names.
+            layout: the naming that they came in.
+        """
         ...

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..errors import BatchError, UnknownNameError
+from ..errors import BatchError, OptionError, UnknownNameError
 
 __all__ = ("HEAD_MODES", "ClassificationHead", "LinearHead", "PathwayHead", "average_pool", "channels_last", "pooled")
 
@@ -18,12 +18,17 @@ HEAD_MODES = ("logits", "softmax")
 def average_pool(kernel: Sequence[int] | None) -> nn.Module:
     """Return the official sliding average of a kernel ``(T, H, W)``, or for None the average of all positions.
 
+    Raises:
+        OptionError: the kernel is not three numbers of at least 1.
+
     Example:
         >>> average_pool((8, 7, 7)), average_pool(None)
         (AvgPool3d(kernel_size=(8, 7, 7), stride=1, padding=0), AdaptiveAvgPool3d(output_size=1))
     """
     if kernel is None:
         return nn.AdaptiveAvgPool3d(1)
+    if len(kernel) != 3 or min(kernel) < 1:
+        raise OptionError(f"pool_size must be (frames, height, width), each at least 1; got {tuple(kernel)}.")
     frames, height, width = kernel
     return nn.AvgPool3d((frames, height, width), stride=1)
 

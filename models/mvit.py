@@ -29,7 +29,8 @@ class MViT(nn.Module):
     """MViT for clips: ``patch_embed``, ``positions``, ``blocks``, ``norm``, ``head``.
 
     Takes clips whose number of frames is a multiple of 2 and whose height and width are multiples of 4; positions are
-    resized where they are not those that it was built for.
+    resized where they are not those that it was built for. Layers are initialised as by PyTorchVideo, whose last layer
+    and normalisations start a little differently from SlowFast's.
 
     Args:
         num_classes: number of classes.
@@ -72,6 +73,8 @@ class MViT(nn.Module):
         head_mode: str = "logits",
     ) -> None:
         super().__init__()
+        if width < 1 or width % max(1, width // HEAD_WIDTH):
+            raise OptionError(f"width={width} must be at least 1, and a multiple of 96 from 192 on.")
         if not blocks or min(blocks) < 1 or key_stride < 2 ** (len(blocks) - 1):
             raise OptionError(
                 f"blocks={tuple(blocks)} must be numbers of at least 1, and key_stride={key_stride} at least "
@@ -110,15 +113,15 @@ class MViT(nn.Module):
         return {"last_key_pooling": self.last_key_pooling}
 
     def no_weight_decay(self) -> set[str]:
-        """Names of the parameters that the official recipe does not decay: all of one dimension, and the positions."""
-        flat = {name for name, parameter in self.named_parameters() if parameter.ndim == 1}
-        return {"class_token", "positions.spatial", "positions.temporal", "positions.class_token", *flat}
+        """Names of the parameters that the official recipe does not decay: those of one dimension."""
+        return {name for name, parameter in self.named_parameters() if parameter.ndim == 1}
 
-    def adapt_to(self, weights: dict[str, Tensor]) -> Adaptation:
+    def adapt_to(self, weights: dict[str, Tensor], layout: str = "") -> Adaptation:
         """Resize positions as the official loader does, and pool keys in the last blocks where the weights do so.
 
         Args:
             weights: in our names.
+            layout: does not matter here.
 
         Returns:
             The weights with resized positions.
@@ -134,8 +137,8 @@ class MViT(nn.Module):
             positions, own = weights.get(f"positions.{name}"), getattr(self.positions, name)
             if positions is None or positions.ndim != 3 or positions.shape == own.shape:
                 continue
-            if positions.shape[2] != own.shape[2]:
-                continue  # of another width: for the comparison of shapes to tell
+            if positions.shape[2] != own.shape[2] or 0 in positions.shape:
+                continue  # of another width, or empty: for the comparison of shapes to tell
             side = math.isqrt(positions.shape[1])
             if name == "temporal":
                 fitted[f"positions.{name}"] = resize_line(positions, own.shape[1], "linear")

@@ -13,9 +13,8 @@ import torch
 from timm.layers.drop import DropPath
 from timm.layers.mlp import Mlp
 from torch import Tensor, nn
-from torch.nn import functional
 
-from .transformer_layers import resize_grid, resize_line, split_heads
+from .transformer_layers import attend, resize_grid, resize_line, split_heads
 
 __all__ = (
     "EPSILON",
@@ -104,7 +103,8 @@ class TokenPool(nn.Module):
         """Map ``(B, heads, 1 + N, width)`` of a grid to that of the strided grid."""
         batch, heads, _, width = tokens.shape
         class_token, patches = tokens[:, :, :1], tokens[:, :, 1:]
-        maps = patches.reshape(batch * heads, *grid, width).permute(0, 4, 1, 2, 3)
+        # the usual layout: the gradient of a depthwise convolution is slower with the channels last
+        maps = patches.reshape(batch * heads, *grid, width).permute(0, 4, 1, 2, 3).contiguous()
         pooled = self.conv(maps).flatten(2).transpose(1, 2).view(batch, heads, -1, width)
         out: Tensor = self.norm(torch.cat([class_token, pooled], dim=2))
         return out
@@ -139,7 +139,7 @@ class PooledAttention(nn.Module):
         self.key_stride, like = stride, self.qkv.weight
         pools = [None if stride is None else TokenPool(self.head_width, stride) for _ in ("key", "value")]
         for pool in filter(None, pools):
-            pool.to(like.device, like.dtype).train(self.training)
+            pool.to(like.device, like.dtype).train(self.training).requires_grad_(like.requires_grad)
         self.pool_k, self.pool_v = pools
 
     def forward(self, tokens: Tensor, grid: Grid) -> Tensor:
@@ -148,7 +148,7 @@ class PooledAttention(nn.Module):
         query = query if self.pool_q is None else self.pool_q(query, grid)
         key = key if self.pool_k is None else self.pool_k(key, grid)
         value = value if self.pool_v is None else self.pool_v(value, grid)
-        gathered = functional.scaled_dot_product_attention(query, key, value)
+        gathered = attend(query, key, value)
         mixed: Tensor = self.proj(gathered.transpose(1, 2).flatten(2))
         return mixed
 

@@ -15,6 +15,7 @@ Example:
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -169,7 +170,8 @@ def create_model(name: str, num_classes: int | None = None, **kwargs: Any) -> nn
 
     Raises:
         UnknownNameError: no model has this name; the message has close matches.
-        OptionError: ``num_classes`` is missing for a classifier, or given for a segmentation network.
+        OptionError: ``num_classes`` is missing for a classifier, or given for a segmentation network; or the
+            architecture has no such argument.
 
     Example:
         >>> create_model("fastonly_r50", num_classes=5).head.fc
@@ -182,12 +184,25 @@ def create_model(name: str, num_classes: int | None = None, **kwargs: Any) -> nn
                 f"{name} segments objects and has no classes, but num_classes={num_classes} was given. Leave it "
                 "out, or choose a classifier (`staticdropout models list`)."
             )
-        return constructor(**kwargs)
+        return _built(name, constructor, **kwargs)
     if num_classes is None:
         raise OptionError(
             f"{name} classifies clips and needs num_classes, e.g. create_model({name!r}, num_classes=174)."
         )
-    return constructor(num_classes, **kwargs)
+    return _built(name, constructor, num_classes, **kwargs)
+
+
+def _built(name: str, constructor: Callable[..., nn.Module], *args: Any, **kwargs: Any) -> nn.Module:
+    try:
+        return constructor(*args, **kwargs)
+    except TypeError as error:
+        found = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        if found is None or found[1] not in kwargs:
+            raise
+        raise OptionError(
+            f"{name} has no argument {found[1]!r}. Its architecture is described in `staticdropout models list`, its "
+            "arguments in the docstring of its class (staticdropout.models)."
+        ) from error
 
 
 def list_models(pattern: str = "*") -> list[str]:

@@ -221,9 +221,9 @@ def check_clip(video: Tensor, in_channels: int) -> None:
     """Refuse what is no clip.
 
     Raises:
-        BatchError: the shape is not ``(B, in_channels, T, H, W)``.
+        BatchError: the shape is not ``(B, in_channels, T, H, W)``, or there is not one pixel in a clip.
     """
-    if video.ndim != 5 or video.shape[1] != in_channels:
+    if video.ndim != 5 or video.shape[1] != in_channels or 0 in video.shape[2:]:
         raise BatchError(
             f"The model takes clips of shape (B, {in_channels}, T, H, W) and got {tuple(video.shape)}. "
             "Move the channels to the second axis, or build the model with another in_channels."

@@ -157,9 +157,15 @@ class SlowFast(nn.Module):
         super().__init__()
         kernels = [fusion_kernel, *(kernel for stage in (*slow_kernels, *fast_kernels) for kernel in stage)]
         check_kernels(depth, block, kernels, list(filter(None, slow_kernels)), list(filter(None, fast_kernels)))
-        if alpha < 1 or beta_inv < 1 or width % beta_inv:
+        if min(alpha, beta_inv, fusion_ratio) < 1 or width % beta_inv:
             raise OptionError(
-                f"alpha={alpha} and beta_inv={beta_inv} must be at least 1, and width={width} a multiple of beta_inv."
+                f"alpha={alpha}, beta_inv={beta_inv} and fusion_ratio={fusion_ratio} must be at least 1, and "
+                f"width={width} a multiple of beta_inv."
+            )
+        if pool_size is not None and (len(pool_size) != 3 or pool_size[0] % alpha):
+            raise OptionError(
+                f"pool_size must be three numbers, the first (frames of the clip) a multiple of alpha={alpha}; got "
+                f"{tuple(pool_size)}."
             )
         self.in_channels, self.alpha = in_channels, alpha
         blocks = BLOCKS_PER_STAGE[depth]

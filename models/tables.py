@@ -36,19 +36,20 @@ def print_models(pattern: str = "*") -> None:
     titles = TITLES if clips and pictures else (None, None)
     console = Console()
     if clips:
-        table = Table(_name_column(), "input", "crop", "parameters", "GMACs", "top-1", "what it is", title=titles[0])
+        table = Table(_name_column(), "input", "crop", "parameters", "GMACs", "top-1", title=titles[0])
         for info in clips:
-            size, top1 = (
-                f"{info.frames} x {info.stride}",
-                ", ".join(f"{value} {key}" for key, value in info.top1.items()),
-            )
-            table.add_row(info.name, size, str(info.crop), _millions(info), _gmacs(info), top1, info.description)
+            top1 = ", ".join(f"{value} {data}" for data, value in info.top1.items())
+            size = f"{info.frames} x {info.stride}"
+            table.add_row(info.name, size, str(info.crop), _millions(info), _gmacs(info), top1)
         console.print(table)
         console.print(
             "input: frames x distance in frames; parameters with 400 classes; GMACs (the literature's FLOPs) of one "
             "clip at the crop size; top-1: published accuracy of the official weights in percent, over many views."
         )
-        _print_checkpoints(clips, console)
+        about = Table(_name_column(), "what it is, and where its official weights are described")
+        for info in clips:
+            about.add_row(info.name, "\n".join(filter(None, (info.description, info.checkpoint))))
+        console.print(about)
     if pictures:
         table = Table(_name_column(), "frames", "height", "parameters", "GMACs", "what it is", title=titles[1])
         for info in pictures:
@@ -56,15 +57,6 @@ def print_models(pattern: str = "*") -> None:
             table.add_row(info.name, frames, height, _millions(info), _gmacs(info), info.description)
         console.print(table)
         console.print("frames of one sample, each an image and its flow, and their height; GMACs of one such sample.")
-
-
-def _print_checkpoints(infos: list[ModelInfo], console: Console) -> None:
-    official = [info for info in infos if info.checkpoint]
-    if official:
-        table = Table(_name_column(), "official weights, and where they are described")
-        for info in official:
-            table.add_row(info.name, info.checkpoint)
-        console.print(table)
 
 
 def _name_column() -> Column:

@@ -171,10 +171,11 @@ class TimeSformer(nn.Module):
         super().__init__()
         if attention not in get_args(AttentionKind):
             raise UnknownNameError("attention", attention, get_args(AttentionKind))
-        if depth < 1 or frames < 1 or width % heads or crop_size % patch or crop_size < patch:
+        small = min(depth, frames, width, heads, patch, crop_size) < 1
+        if small or width % heads or crop_size % patch:
             raise OptionError(
-                f"depth={depth} and frames={frames} must be at least 1, width={width} a multiple of heads={heads}, and "
-                f"crop_size={crop_size} a multiple of patch={patch}."
+                f"depth={depth}, frames={frames}, width={width}, heads={heads}, patch={patch} and "
+                f"crop_size={crop_size} must be at least 1, width a multiple of heads, crop_size one of patch."
             )
         self.in_channels, self.patch, self.attention = in_channels, patch, attention
         side = crop_size // patch
@@ -197,7 +198,7 @@ class TimeSformer(nn.Module):
         """The blocks, from 0 as in the papers' figures, and the layers whose outputs they are."""
         return {f"block{index}": f"blocks.{index}" for index in range(len(self.blocks))}
 
-    def adapt_to(self, weights: dict[str, Tensor]) -> Adaptation:
+    def adapt_to(self, weights: dict[str, Tensor], layout: str = "") -> Adaptation:
         """Resize positions as the official loader does: to the nearest, those in the picture along one line, too.
 
         In ``forward``, positions in the picture are resized as a grid instead, as the official model does there; build
@@ -205,6 +206,7 @@ class TimeSformer(nn.Module):
 
         Args:
             weights: in our names.
+            layout: does not matter here.
 
         Returns:
             The weights with resized positions.
@@ -222,7 +224,7 @@ class TimeSformer(nn.Module):
                     f"positions.spatial was resized from {side}x{side} to {own.grid[0]}x{own.grid[1]} places, "
                     "along one line as the official loader does."
                 )
-        if temporal is not None and own.temporal is not None and temporal.ndim == 3:
+        if temporal is not None and own.temporal is not None and temporal.ndim == 3 and temporal.shape[1] > 0:
             wanted = own.temporal.shape[1]
             if temporal.shape[1] != wanted:
                 fitted["positions.temporal"] = resize_line(temporal, wanted, "nearest")

@@ -5,10 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ("Attention", "drop_path_rates", "initialise_tokens", "resize_grid", "resize_line", "split_heads")
+from ..errors import OptionError
+
+__all__ = ("Attention", "attend", "drop_path_rates", "initialise_tokens", "resize_grid", "resize_line", "split_heads")
 
 
 def split_heads(qkv: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -24,6 +27,37 @@ def split_heads(qkv: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
     return query, key, value
 
 
+def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Return scaled dot-product attention, all ``(B, heads, N, C)``, which uses all threads of a CPU.
+
+    PyTorch's gradient on a CPU shares its work out by clips and heads alone. Where these are fewer than the threads,
+    the queries are cut into parts that are treated like heads, which does not change what they give.
+
+    Example:
+        >>> import torch
+        >>> query, key = torch.randn(1, 2, 9, 4), torch.randn(1, 2, 3, 4)
+        >>> attend(query, key, key).shape
+        torch.Size([1, 2, 9, 4])
+    """
+    batch, heads, tokens, width = query.shape
+    parts = _parts(query)
+    if parts < 2 or tokens < 2 * parts:
+        return functional.scaled_dot_product_attention(query, key, value)
+    padded = functional.pad(query, (0, 0, 0, -tokens % parts))
+    split = padded.reshape(batch, heads, parts, -1, width).transpose(1, 2).flatten(0, 1)
+    key, value = (side.unsqueeze(1).expand(-1, parts, -1, -1, -1).flatten(0, 1) for side in (key, value))
+    gathered = functional.scaled_dot_product_attention(split, key, value)
+    joined = gathered.reshape(batch, parts, heads, -1, width).transpose(1, 2).flatten(2, 3)
+    return joined[:, :, :tokens]
+
+
+def _parts(query: Tensor) -> int:
+    """Into how many parts to cut the queries."""
+    if query.device.type != "cpu" or not query.requires_grad or torch.compiler.is_compiling():
+        return 1
+    return -(-torch.get_num_threads() // max(1, query.shape[0] * query.shape[1]))
+
+
 class Attention(nn.Module):
     """Multi-head self-attention over all tokens of a sequence ``(B, N, width)``."""
 
@@ -35,7 +69,7 @@ class Attention(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Return ``(B, N, width)``."""
-        gathered = functional.scaled_dot_product_attention(*split_heads(self.qkv(tokens), self.heads))
+        gathered = attend(*split_heads(self.qkv(tokens), self.heads))
         mixed: Tensor = self.proj(gathered.transpose(1, 2).flatten(2))
         return mixed
 
@@ -43,10 +77,15 @@ class Attention(nn.Module):
 def drop_path_rates(rate: float, blocks: int) -> list[float]:
     """Rates of stochastic depth (Huang et al., 2016) that grow evenly from 0 in the first block to ``rate``.
 
+    Raises:
+        OptionError: ``rate`` is not in [0, 1).
+
     Example:
         >>> drop_path_rates(0.2, 3)
         [0.0, 0.1, 0.2]
     """
+    if not 0 <= rate < 1:
+        raise OptionError(f"drop_path={rate} must be at least 0 and below 1.")
     return [rate * index / max(1, blocks - 1) for index in range(blocks)]
 
 

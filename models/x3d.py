@@ -208,25 +208,25 @@ class X3D(nn.Module):
         """The five stages of the papers' figures, and the layers whose outputs they are."""
         return {f"stage{stage}": "stem" if stage == 1 else f"res{stage}" for stage in range(1, 6)}
 
-    def adapt_to(self, weights: dict[str, Tensor]) -> Adaptation:
+    def adapt_to(self, weights: dict[str, Tensor], layout: str = "") -> Adaptation:
         """Fill in the identity for the normalisation that PyTorchVideo's files lack.
 
         Args:
             weights: in our names.
+            layout: their naming; SlowFast's files have that normalisation, and none is made up for them.
 
         Returns:
             The weights, with that normalisation where this model has it and they do not.
         """
         norm = self.state_dict().get(f"{SHORTCUT_NORM}.weight")
         lacks = not any(name.startswith(SHORTCUT_NORM) for name in weights)
-        if norm is None or not lacks or "res2.block0.shortcut.conv.weight" not in weights:
+        if norm is None or not lacks or layout == "SlowFast" or "res2.block0.shortcut.conv.weight" not in weights:
             return Adaptation(weights)
-        like = weights["res2.block0.shortcut.conv.weight"].new_empty(len(norm))
         identity = {
-            "weight": torch.ones_like(like),
-            "bias": torch.zeros_like(like),
-            "running_mean": torch.zeros_like(like),
-            "running_var": torch.full_like(like, 1 - 1e-5),  # to which the normalisation adds its epsilon
+            "weight": torch.ones(len(norm)),
+            "bias": torch.zeros(len(norm)),
+            "running_mean": torch.zeros(len(norm)),
+            "running_var": torch.full((len(norm),), 1 - 1e-5),  # to which the normalisation adds its epsilon
             "num_batches_tracked": torch.tensor(0),
         }
         filled = weights | {f"{SHORTCUT_NORM}.{name}": value for name, value in identity.items()}

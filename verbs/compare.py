@@ -36,11 +36,11 @@ def compare(
         run_b: the run that it is compared with.
         output: folder for by_class.csv, by_frequency.csv, difference.png and frequency.png.
         stage: which evaluation of the runs, val or test.
-        k: numbers of the most and the least common classes to average over; by default 5, 10 … 50 as far as half of
-            the classes go.
+        k: numbers of the most and the least common classes to average over, as '[5,10,20]'; by default 5, 10 … 50 as
+            far as half of the classes go.
         frequencies: run or CSV that says how many training clips the classes have, where the two runs do not know it
             or do not agree.
-        labels: two names for the runs; by default those of their folders.
+        labels: two names for the runs, as '[ours,baseline]'; by default those of their folders.
         most: how many classes to print of those that gain most, and of those that lose most.
     """
     if labels is not None and not len(set(labels)) == len(labels) == 2:

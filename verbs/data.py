@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from .. import datamodules
 from ..datamodules.flow_preparation import run_flow
-from ..datamodules.layouts import LAYOUTS
+from ..datamodules.layouts import LAYOUTS, fits_layout
 from ..datamodules.segmentation_check import run_segmentation_check
 from ..datamodules.video_layouts import VIDEO_LAYOUTS, detect_video_layout
-from ..errors import UnknownNameError
+from ..errors import DatasetNotFoundError, UnknownNameError
 
 __all__ = ("check_data", "prepare_flow")
 
@@ -47,7 +48,18 @@ def check_data(
         video_dir: folder of its videos; by default guessed below root.
     """
     if layout == "auto":
+        for option, folder in (("root", root), ("labels_dir", labels_dir), ("video_dir", video_dir)):
+            if folder is not None and not Path(folder).is_dir():
+                raise DatasetNotFoundError(folder, [folder], f"Check the path given as {option}.")
         layout = detect_video_layout(labels_dir or root) or layout
+        if layout == "auto" and not fits_layout(root):
+            raise DatasetNotFoundError(
+                root,
+                ["the annotations or folders of a known layout"],
+                f"Layouts of videos: {', '.join(VIDEO_LAYOUTS)}; of segmentation: {', '.join(LAYOUTS)}. Give the "
+                "folder that has the annotations, or choose with --layout. What each looks like is in "
+                "docs/action_data.md and docs/segmentation.md.",
+            )
     elif layout not in VIDEO_LAYOUTS and layout not in LAYOUTS:
         raise UnknownNameError("layout", layout, [*VIDEO_LAYOUTS, *LAYOUTS])
     if layout in VIDEO_LAYOUTS:

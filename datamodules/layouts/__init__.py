@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from .common import LayoutProblem, OnProblem, refuse, refuse_missing_frames
 from .moca import read_moca_boxes
-from .registry import LAYOUTS, Layout, detect_layout, list_sequences, list_splits, resolve_split
+from .registry import LAYOUTS, Layout, detect_layout, fits_layout, list_sequences, list_splits, resolve_split
 
 __all__ = (
     "LAYOUTS",
@@ -13,6 +13,7 @@ __all__ = (
     "LayoutProblem",
     "OnProblem",
     "detect_layout",
+    "fits_layout",
     "list_sequences",
     "list_splits",
     "read_moca_boxes",

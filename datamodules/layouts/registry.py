@@ -16,7 +16,7 @@ from .moca import moca_splits, read_moca
 from .tao_vos import read_tao_vos, tao_vos_splits
 from .youtube_vos import read_youtube_vos, youtube_vos_splits
 
-__all__ = ("LAYOUTS", "Layout", "detect_layout", "list_sequences", "list_splits", "resolve_split")
+__all__ = ("LAYOUTS", "Layout", "detect_layout", "fits_layout", "list_sequences", "list_splits", "resolve_split")
 
 
 @dataclass(frozen=True)
@@ -69,13 +69,25 @@ def detect_layout(root: str | Path) -> str:
         'davis2017'
     """
     root = Path(root)
-    for name, layout in LAYOUTS.items():
-        if any(next(root.glob(sign), None) is not None for sign in layout.signs):
-            return name
+    if found := fits_layout(root):
+        return found
     signs = [layout.signs[0] for layout in LAYOUTS.values()]
     raise DatasetNotFoundError(
         root, signs, f"The layouts are {', '.join(LAYOUTS)}; choose one with layout (--data.layout)."
     )
+
+
+def fits_layout(root: str | Path) -> str | None:
+    """The name of the layout that a folder fits, or None.
+
+    Example:
+        >>> fits_layout("/nowhere") is None
+        True
+    """
+    for name, layout in LAYOUTS.items():
+        if any(next(Path(root).glob(sign), None) is not None for sign in layout.signs):
+            return name
+    return None
 
 
 def _layout(root: Path, name: str) -> Layout:

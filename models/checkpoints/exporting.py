@@ -128,4 +128,9 @@ def _notes(weights: Mapping[str, Tensor], naming: Naming) -> tuple[str, ...]:
                 "Keys and values are not pooled in the last blocks, as in the released weights; today's official "
                 "configs pool them there, so that their strict loading reports these layers."
             )
+        if naming == "pytorchvideo":
+            notes.append(
+                "Pooling layers stand under two names, as in PyTorchVideo's present code; its release 0.1.5 knows "
+                "one of them and takes the file with strict=False."
+            )
     return tuple(notes)

@@ -84,7 +84,7 @@ def fit_models(weights: Mapping[str, Tensor], layout: str, names: Iterable[str] 
         adaptation = Adaptation(resized)
         if isinstance(model, Adaptable) and family == family_of(model.state_dict()):
             with torch.random.fork_rng(devices=[]):  # a model may add layers, which are initialised
-                adaptation = model.adapt_to(resized)
+                adaptation = model.adapt_to(resized, layout)
         try:
             comparison = compare(adaptation.weights, model.state_dict(), layout, allow)
             fits.append(Fit(name, comparison, adaptation.notes))

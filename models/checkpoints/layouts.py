@@ -45,7 +45,7 @@ LAYOUTS = (
     ("TimeSformer", r"(model\.)?(time_embed|blocks\.\d+\.temporal_(attn\.qkv|fc)\.weight)"),
 )
 # Without attention over time a TimeSformer is an image transformer, also by its names.
-IMAGE_TRANSFORMER = ("cls_token", "pos_embed", "blocks.0.attn.qkv.weight", "head.weight")
+IMAGE_TRANSFORMER = ("cls_token", "pos_embed", "blocks.0.norm1.weight", "blocks.0.attn.qkv.weight")
 
 
 def detect_layout(names: Iterable[str]) -> str:

@@ -53,6 +53,13 @@ class LoadReport:
     dead: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        """One line for the log, and a line for each note."""
+        fresh = f"fresh: {', '.join(self.left_out)}" if self.left_out else "nothing left fresh"
+        passed = f", ignored: {', '.join(self.ignored)}" if self.ignored else ""
+        head = f"Loaded {self.loaded} tensors from {self.path} ({self.layout} naming), {fresh}{passed}."
+        return "\n".join((head, *self.notes))
+
 
 def load_checkpoint(
     model: nn.Module,
@@ -99,6 +106,7 @@ def load_checkpoint(
         ...     load_checkpoint(new, file.name).left_out
         ('head.fc.weight', 'head.fc.bias')
     """
+    model = getattr(model, "_orig_mod", model)  # what torch.compile wraps
     allow = (allow,) if isinstance(allow, str) else tuple(allow)
     _check_options(model, head_mode, pathway)
     found, file = read_weights(path)
@@ -111,7 +119,7 @@ def load_checkpoint(
     elif family_of(weights) == "SlowFast" and family_of(model.state_dict()) == "3-D ResNet":
         raise CheckpointMismatchError(_two_pathways(path, weights, layout, model.state_dict()))
 
-    adaptation = model.adapt_to(weights) if isinstance(model, Adaptable) else Adaptation(weights)
+    adaptation = model.adapt_to(weights, layout) if isinstance(model, Adaptable) else Adaptation(weights)
     expected = model.state_dict()
     comparison = compare(adaptation.weights, expected, layout, allow)
     try:
@@ -122,7 +130,7 @@ def load_checkpoint(
         adaptation.undo()
         raise
     if head_mode is not None:
-        model.get_submodule("head").mode = head_mode  # type: ignore[assignment]
+        model.get_submodule("head").mode = head_mode
     return LoadReport(
         path=str(file),
         file_format=detect_format(file),

@@ -327,7 +327,7 @@ def test_validate_measures_prints_and_writes_with_no_further_code(
     watching = monitor(verbose=True)
     make_trainer(tmp_path, [watching]).validate(_seeded(), loaders()[1], verbose=False)
     printed = capsys.readouterr().out
-    for word in ("backbone.layer1", "backbone.fc[input]", "static", "units %", "±", "24 clips", "curves.png"):
+    for word in ("backbone.layer1", "backbone.fc[input]", "static", "units %", "±", "24 clips", "layers.png"):
         assert word in printed
     assert (tmp_path / "bias" / "measurements" / "validate_step_00000000.json").is_file()
 

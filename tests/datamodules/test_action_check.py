@@ -11,8 +11,8 @@ import pytest
 from action_data import activitynet, diving48, kinetics, something_else, write_clip, write_text
 
 from staticdropout import cli
-from staticdropout.datamodules import VIDEO_LAYOUTS, detect_video_layout, video_source
-from staticdropout.errors import UnknownNameError
+from staticdropout.datamodules import VIDEO_LAYOUTS, KineticsDataModule, detect_video_layout, video_source
+from staticdropout.errors import OptionError, UnknownNameError
 
 BUILDERS: dict[str, Callable[[Path], Path]] = {
     "activitynet": activitynet,
@@ -117,3 +117,15 @@ def test_the_real_data_sets_are_told_apart(real_data: Path) -> None:
         "activitynet": "activitynet",
         "ssv2": "ssv2",
     }
+
+
+def test_a_folder_of_no_known_layout_is_answered_with_all_of_them(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"of videos: diving48.*kinetics; of segmentation: davis2016.*--layout"):
+        cli.main(["data", "check", str(tmp_path)])
+    with pytest.raises(SystemExit, match="Check the path given as labels_dir"):
+        cli.main(["data", "check", str(tmp_path), "--labels_dir", str(tmp_path / "nowhere")])
+
+
+def test_crops_larger_than_the_shorter_side_are_named_by_their_options(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=r"short_side=32 must not be below .* eval_crop_size=256 in evaluation"):
+        KineticsDataModule(str(tmp_path), crop_size=32, short_side=32, eval_crop_size=256)

@@ -85,6 +85,44 @@ def test_the_form_that_a_checkpoint_gave_a_model_comes_back_with_its_own_checkpo
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
+@pytest.mark.parametrize("verb", ["validate", "fit"])
+def test_a_module_of_the_other_form_takes_the_form_of_a_checkpoint_of_ours(verb: str, tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, [], max_epochs=1)
+    trainer.fit(classifier("mvit_b_16x4", model_args={"last_key_pooling": False}), loader_of(clips(), 4))
+    trainer.save_checkpoint(tmp_path / "own.ckpt")
+    again = classifier("mvit_b_16x4")
+    other = make_trainer(tmp_path, [], max_epochs=2)
+    if verb == "fit":
+        other.fit(again, loader_of(clips(), 4), ckpt_path=tmp_path / "own.ckpt", weights_only=True)
+        assert other.global_step == 4
+    else:
+        other.validate(again, loader_of(clips(), 4), ckpt_path=tmp_path / "own.ckpt", verbose=False, weights_only=True)
+    assert again.hparams["model_args"]["last_key_pooling"] is False
+    assert "blocks.3.attn.pool_k.conv.weight" not in again.model.state_dict()
+
+
+def test_a_checkpoint_is_loaded_with_further_arguments_and_said_to_be(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = small_model("slowfast_r18_8x8", num_classes=4)
+    torch.save({"model_state": source.state_dict()}, tmp_path / "slowfast.pyth")
+    with caplog.at_level("INFO"):
+        module = VideoClassifier(
+            "fastonly_r50",
+            num_classes=4,
+            model_args={"width": 2, "depth": 18},
+            checkpoint=str(tmp_path / "slowfast.pyth"),
+            checkpoint_args={"pathway": "fast", "head_mode": "softmax"},
+        )
+    assert torch.equal(
+        module.model.state_dict()["res5.block1.conv_a.weight"], source.state_dict()["fast.res5.block1.conv_a.weight"]
+    )
+    assert module.model.get_submodule("head").mode == "softmax"
+    assert "slowfast.pyth" in caplog.text
+    assert "head.fc.weight" in caplog.text  # which stays fresh
+    assert module.loaded_from == str(tmp_path / "slowfast.pyth")
+
+
 def test_a_timesformer_starts_from_an_image_transformer(tmp_path: Path) -> None:
     network = timm.create_model("vit_tiny_patch16_224", img_size=32, pretrained=False)
     torch.save(network.state_dict(), tmp_path / "vit.pth")
@@ -98,15 +136,22 @@ def test_a_timesformer_starts_from_an_image_transformer(tmp_path: Path) -> None:
         classifier("x3d_s", inflate="resnet50")
 
 
-def test_mvit_decays_neither_positions_nor_what_has_one_dimension() -> None:
+def test_mvit_decays_only_what_has_more_than_one_dimension() -> None:
     module = classifier("mvit_b_16x4")
     plain, kept = parameter_groups(module, norm_weight_decay=0.0)
     names = {id(parameter): name for name, parameter in module.named_parameters()}
     spared = {names[id(parameter)] for parameter in kept["params"]}
-    expected = {name for name, p in module.named_parameters() if p.ndim == 1 or "positions" in name or "token" in name}
-    assert spared == expected
+    assert spared == {name for name, parameter in module.named_parameters() if parameter.ndim == 1}
     assert len(plain["params"]) + len(kept["params"]) == len(names)
     assert len(parameter_groups(module, norm_weight_decay=None)) == 1
+
+
+def test_networks_of_timm_that_name_parameters_they_lack_are_trained() -> None:
+    network: Any = timm.create_model("vit_tiny_patch16_224", img_size=32, num_classes=3)
+    plain, kept = parameter_groups(network, norm_weight_decay=0.0)
+    spared = {id(parameter) for parameter in kept["params"]}
+    assert {id(network.pos_embed), id(network.cls_token)} <= spared
+    assert id(network.patch_embed.proj.weight) in {id(parameter) for parameter in plain["params"]}
 
 
 def test_every_run_leaves_its_classes_once(tmp_path: Path) -> None:

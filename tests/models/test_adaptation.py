@@ -15,6 +15,7 @@ from torch.nn import functional
 from staticdropout.errors import CheckpointMismatchError
 from staticdropout.models import load_checkpoint
 from staticdropout.models.adaptation import Adaptable
+from staticdropout.models.checkpoints import to_official_names
 from staticdropout.models.mvit import MViT
 from staticdropout.models.x3d import X3D
 
@@ -132,3 +133,44 @@ def test_weights_of_another_width_are_left_to_the_comparison_of_shapes(tmp_path:
         assert isinstance(target, Adaptable)
         with pytest.raises(CheckpointMismatchError, match="of another shape"):
             loaded(target, source.state_dict(), tmp_path)
+
+
+def test_a_slowfast_file_without_that_normalisation_is_incomplete(tmp_path: Path) -> None:
+    weights = to_official_names(small_model("x3d_s").state_dict(), "slowfast")
+    truncated = {name: tensor for name, tensor in weights.items() if "s2.pathway0_res0.branch1_bn" not in name}
+    assert len(truncated) < len(weights)
+    with pytest.raises(CheckpointMismatchError, match=r"missing in the file: res2\.block0\.shortcut\.bn"):
+        loaded(small_model("x3d_s"), truncated, tmp_path)
+
+
+def test_the_identity_is_exact_also_for_half_precision_weights() -> None:
+    model = small_model("x3d_s")
+    assert isinstance(model, X3D)
+    half = {name: tensor.half() for name, tensor in small_model("x3d_s", shortcut_norm=False).state_dict().items()}
+    filled = model.adapt_to(half).weights["res2.block0.shortcut.bn.running_var"]
+    assert filled.dtype == torch.float32
+    assert torch.equal(filled, torch.full_like(filled, 1 - 1e-5))
+
+
+def test_layers_that_a_frozen_model_gets_are_frozen() -> None:
+    model = mvit(last_key_pooling=False).requires_grad_(False)
+    model.adapt_to(dict(mvit().state_dict()))
+    assert model.form == {"last_key_pooling": True}
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_a_compiled_model_is_loaded_as_the_one_inside(tmp_path: Path) -> None:
+    source, target = small_model("x3d_s"), small_model("x3d_s")
+    compiled: Any = torch.compile(target, backend="eager")
+    loaded(compiled, source.state_dict(), tmp_path)
+    assert all(torch.equal(value, target.state_dict()[name]) for name, value in source.state_dict().items())
+
+
+def test_a_space_only_timesformer_without_head_is_known(tmp_path: Path) -> None:
+    source = small_model(TIMESFORMER, attention="space_only")
+    official = to_official_names(source.state_dict(), "timesformer")
+    trunk = {name: tensor for name, tensor in official.items() if "head." not in name}
+    target = small_model(TIMESFORMER, attention="space_only")
+    report = loaded(target, trunk, tmp_path, allow=("head.*",))
+    assert report.layout == "TimeSformer"
+    assert report.left_out == ("head.fc.weight", "head.fc.bias")

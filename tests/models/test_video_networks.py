@@ -11,10 +11,11 @@ from small_models import SMALL, small_model
 from torch import nn
 from torch.nn import functional
 
-from staticdropout.errors import BatchError
+from staticdropout.errors import BatchError, StaticDropoutError
 from staticdropout.models import capture, count_gmacs, create_model, list_layers, list_models, model_info
 from staticdropout.models.analysis import analysis_layers
 from staticdropout.models.layer_names import last_linear
+from staticdropout.models.transformer_layers import attend
 
 CLASSIFIERS = [name for name in list_models() if model_info(name).task == "classification"]
 NEW = ("slowfast_r18_4x16", "slowfast_r18_8x8", "x3d_s", "x3d_l", "mvit_b_16x4", "timesformer_divst_8x32")
@@ -93,7 +94,7 @@ def test_every_parameter_is_trained_by_a_step(name: str, precision: str) -> None
     assert any(not torch.equal(before[key], parameter) for key, parameter in model.named_parameters())
 
 
-@pytest.mark.parametrize("name", ["slowfast_r18_8x8", "x3d_s", "mvit_b_16x4", "timesformer_divst_8x32"])
+@pytest.mark.parametrize("name", ["i3d_nln_r50", "slowfast_r18_8x8", "x3d_s", "mvit_b_16x4", "timesformer_divst_8x32"])
 def test_a_compiled_network_trains_and_gives_the_same(name: str) -> None:
     torch.manual_seed(0)
     model, clip = small_model(name), torch.randn(2, 3, 8, 32, 32)
@@ -206,3 +207,46 @@ def test_the_official_transformers_have_the_channels_of_the_papers_code() -> Non
             model, clip = create_model(name, 400), torch.empty(1, 3, info.frames, info.crop, info.crop)
             shapes = list_layers(model, clip)
         assert [shapes[layer][-1] for layer in analysis_layers(name).values()] == widths
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("slowonly_r18", {"pool_size": (8, 2)}, r"pool_size must be \(frames, height, width\), each at least 1"),
+        ("x3d_s", {"pool_size": (0, 2, 2)}, "each at least 1"),
+        ("slowfast_r18_8x8", {"pool_size": (6, 1, 1)}, "a multiple of alpha=4"),
+        ("slowfast_r18_8x8", {"fusion_ratio": 0}, "fusion_ratio=0 must be at least 1"),
+        ("slowfast_r18_8x8", {"width": 12}, "width=12 a multiple of beta_inv"),
+        ("slowfast_r18_8x8", {"fusion_kernel": 4}, "must be odd"),
+        ("x3d_s", {"blocks": [1, 2, 3]}, "four numbers"),
+        ("mvit_b_16x4", {"width": 0}, "width=0 must be at least 1"),
+        ("mvit_b_16x4", {"blocks": [1, 1, 1, 1], "key_stride": 4}, "key_stride=4 at least 8"),
+        ("mvit_b_16x4", {"drop_path": 1.5}, "drop_path=1.5 must be at least 0 and below 1"),
+        ("timesformer_divst_8x32", {"patch": 0}, "patch=0"),
+        ("timesformer_divst_8x32", {"crop_size": 40}, "crop_size=40"),
+        ("timesformer_divst_8x32", {"attention": "diagonal"}, "attention"),
+        ("timesformer_divst_8x32", {"widht": 24}, "has no argument 'widht'"),
+    ],
+)
+def test_options_that_no_network_can_have_are_refused(name: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(StaticDropoutError, match=message):
+        small_model(name, **options)
+
+
+def test_a_clip_without_frames_is_refused() -> None:
+    for name in ("slowfast_r18_8x8", "x3d_s", "mvit_b_16x4"):
+        with pytest.raises(BatchError, match="takes clips of shape"):
+            small_model(name)(torch.randn(1, 3, 0, 32, 32))
+
+
+@pytest.mark.parametrize(("batch", "heads", "tokens"), [(1, 1, 9), (1, 1, 8), (2, 1, 5), (1, 3, 7), (1, 1, 2)])
+def test_attention_in_parts_is_attention(batch: int, heads: int, tokens: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    torch.manual_seed(0)
+    sides = [torch.randn(batch, heads, n, 4, dtype=torch.float64, requires_grad=True) for n in (tokens, 5, 5)]
+    weights = torch.randn(batch, heads, tokens, 4, dtype=torch.float64)
+    results = []
+    for attention in (attend, functional.scaled_dot_product_attention):
+        out = attention(*sides)
+        results.append((out, *torch.autograd.grad((out * weights).sum(), sides)))
+    torch.testing.assert_close(results[0], results[1])
