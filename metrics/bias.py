@@ -180,7 +180,7 @@ def layer_bias(groups: Tensor, estimator: Estimator = "paper", threshold: float 
 
     Args:
         groups: ``(G, 2, 6, C)`` moments of G disjoint groups of clips; the result is that of all clips together, the
-            groups serve the intervals.
+            groups serve the intervals, which are NaN where leaving one out leaves fewer than two clips.
         estimator: ``"paper"`` (the formulas as printed, default) or ``"released"`` (as the authors' code computes
             them).
         threshold: λ of Eq. 3.
@@ -202,6 +202,8 @@ def layer_bias(groups: Tensor, estimator: Estimator = "paper", threshold: float 
     check_estimator(estimator, threshold)
     # Row 0 holds all clips, row 1+g all but group g: one vectorised pass computes them all.
     moments = leave_one_out(groups)
+    if bool((moments[1:, 0, WEIGHT, 0] < 2).any()):
+        moments = moments[:1]  # one clip has no correlation: what it leaves tells nothing about the spread
     num_units = groups.shape[-1]
     units = unit_scores(moments, estimator)
     scores = layer_scores(moments, estimator)

@@ -156,3 +156,15 @@ def test_no_clip_at_all_gives_no_score_and_no_nan() -> None:
     assert int(result.num_clips) == 0
     assert int(result.undefined) == 3
     assert layer_shares(result.scores, 3).isfinite().all()
+
+
+@pytest.mark.parametrize(("clips", "known"), [(2, False), (3, True)])
+def test_there_is_no_interval_where_leaving_a_group_out_leaves_one_clip(
+    features: list[Tensor], clips: int, known: bool
+) -> None:
+    few = [side[:clips] for side in features]
+    result = layer_bias(moments_of(few, torch.arange(clips), clips))
+    for interval in (result.shares_interval, result.units_interval):
+        assert bool(interval.isfinite().all()) == known
+        assert bool(interval.isnan().all()) == (not known)
+    assert result.shares.isfinite().all()
