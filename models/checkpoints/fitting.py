@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ from ..registry import create_model, model_info, models_table
 from .comparing import LAST_LAYER, Comparison, compare
 from .families import family_of
 
-__all__ = ("CLASSES", "Fit", "class_count", "fit_models", "pools_frames")
+__all__ = ("CLASSES", "Fit", "class_count", "fit_models", "fit_with_arguments", "pools_frames")
 
 CLASSES = 400  # of the models that weights are tried on, whose heads are brought to it
 KEPT = 64  # models of names and shapes alone
@@ -81,16 +82,51 @@ def fit_models(weights: Mapping[str, Tensor], layout: str, names: Iterable[str] 
         model = _on_meta(name)
         if names is None and family_of(model.state_dict()) != family:
             continue
-        adaptation = Adaptation(resized)
-        if isinstance(model, Adaptable) and family == family_of(model.state_dict()):
-            with torch.random.fork_rng(devices=[]):  # a model may add layers, which are initialised
-                adaptation = model.adapt_to(resized, layout)
-        try:
-            comparison = compare(adaptation.weights, model.state_dict(), layout, allow)
-            fits.append(Fit(name, comparison, adaptation.notes))
-        finally:
-            adaptation.undo()
+        fits.append(_fit(name, model, resized, layout, allow))
     return sorted(fits, key=lambda fit: (fit.comparison.problems, len(fit.notes)))
+
+
+def fit_with_arguments(
+    name: str, arguments: Mapping[str, Any], weights: Mapping[str, Tensor], layout: str
+) -> Fit | None:
+    """Try weights on a registered classifier that is built with arguments.
+
+    Args:
+        name: the model's.
+        arguments: of its architecture, e.g. ``{"width": 8}``.
+        weights: tensors by our names.
+        layout: the file's naming.
+
+    Returns:
+        The fit; None where no such model can be built.
+
+    Example:
+        >>> with torch.device("meta"):
+        ...     weights = create_model("fastonly_r50", num_classes=48, width=16).state_dict()
+        >>> fit_with_arguments("fastonly_r50", {"width": 16}, weights, "staticdropout").fits
+        True
+    """
+    try:
+        if model_info(name).task != "classification":
+            return None
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            model = create_model(name, CLASSES, **arguments)
+    except Exception:  # arguments from a file can fail in any way
+        return None
+    fit = _fit(name, model, _with_classes(weights, CLASSES), layout, ())
+    said = ", ".join(f"{key}: {value}" for key, value in arguments.items())
+    return Fit(name, fit.comparison, (f"Built with model_args {{{said}}}, as the file says.", *fit.notes))
+
+
+def _fit(name: str, model: nn.Module, weights: Mapping[str, Tensor], layout: str, allow: tuple[str, ...]) -> Fit:
+    adaptation = Adaptation(dict(weights))
+    if isinstance(model, Adaptable) and family_of(weights) == family_of(model.state_dict()):
+        with torch.random.fork_rng(devices=[]):  # a model may add layers, which are initialised
+            adaptation = model.adapt_to(dict(weights), layout)
+    try:
+        return Fit(name, compare(adaptation.weights, model.state_dict(), layout, allow), adaptation.notes)
+    finally:
+        adaptation.undo()
 
 
 def pools_frames(name: str) -> bool:

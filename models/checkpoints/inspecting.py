@@ -14,7 +14,7 @@ from torch import Tensor
 from ...errors import CheckpointError
 from .describing import describe_weights
 from .families import family_of
-from .fitting import Fit, class_count, fit_models
+from .fitting import Fit, class_count, fit_models, fit_with_arguments
 from .layouts import detect_layout, to_own_names
 from .pairs import is_half, read_weights
 from .reading import CONTAINERS, detect_format, read_content, weights_in
@@ -23,6 +23,7 @@ __all__ = ("FileReport", "inspect_file")
 
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 SHORT = 40  # characters of a text that is shown whole
+LARGEST = 4096  # number in the arguments of a model that a file names
 
 
 @dataclass(frozen=True)
@@ -86,13 +87,17 @@ def inspect_file(path: str | Path, model: str | None = None) -> FileReport:
         >>> report.models, report.classes, report.extras
         (('fastonly_r50',), 48, {'epoch': '7'})
     """
-    weights, file, extras = _read(Path(path))
+    weights, file, extras, told = _read(Path(path))
     layout, obstacle = detect_layout(weights), ""
     try:
         own = to_own_names(weights, layout)
     except CheckpointError as error:
         own, obstacle = dict(weights), str(error)
     wanted = None if model is None else [model]
+    fits = [] if obstacle else fit_models(own, layout, wanted)
+    if told is not None and not obstacle and model in (None, told[0]):
+        trained = fit_with_arguments(*told, own, layout)
+        fits = [trained, *fits] if trained is not None else fits
     return FileReport(
         path=str(file),
         file_format=detect_format(file),
@@ -103,15 +108,18 @@ def inspect_file(path: str | Path, model: str | None = None) -> FileReport:
         parameters=sum(tensor.numel() for name, tensor in own.items() if not name.endswith(BUFFERS)),
         classes=class_count(own),
         extras=extras,
-        fits=() if obstacle else tuple(fit_models(own, layout, wanted)),
+        fits=tuple(fits),
         obstacle=obstacle,
     )
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], Path, dict[str, str]]:
-    """Return the weights, the file that holds them, and what else is in it."""
+Told = tuple[str, Mapping[str, Any]]  # name and arguments of a model
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], Path, dict[str, str], Told | None]:
+    """Return the weights, the file that holds them, what else is in it, and the model that it says it is of."""
     if path.is_dir():
-        return (*read_weights(path), {})
+        return (*read_weights(path), {}, None)
     content = read_content(path)
     weights = weights_in(content, path)
     if is_half(weights):
@@ -124,7 +132,25 @@ def _read(path: Path) -> tuple[dict[str, Tensor], Path, dict[str, str]]:
             for key, value in content.items()
             if not (held and key in CONTAINERS) and (held or not isinstance(value, Tensor | np.ndarray))
         }
-    return weights, path, extras
+    return weights, path, extras, _told(content)
+
+
+def _told(content: Any) -> Told | None:
+    """The model and its arguments that a checkpoint of our VideoClassifier names."""
+    hyper = content.get("hyper_parameters") if isinstance(content, Mapping) else None
+    if not isinstance(hyper, Mapping) or not isinstance(hyper.get("model"), str):
+        return None
+    arguments = hyper.get("model_args")
+    if not isinstance(arguments, Mapping) or not arguments or not all(map(_is_modest, arguments.values())):
+        return None
+    return hyper["model"], arguments
+
+
+def _is_modest(value: Any) -> bool:
+    """Whether a value is plain, and no number that would make building a network take forever."""
+    if isinstance(value, list | tuple):
+        return len(value) <= LARGEST and all(map(_is_modest, value))
+    return value is None or isinstance(value, str | bool) or (isinstance(value, int | float) and abs(value) <= LARGEST)
 
 
 def _in_words(value: Any) -> str:

@@ -201,3 +201,19 @@ def test_building_models_to_try_leaves_the_random_state_alone() -> None:
     for network in ("slow_r18", "mvit_b_16x4_paper", "mvit_base_16x4_ptv"):
         fit_models(to_own_names(shapes(network)), "SlowFast")
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_a_checkpoint_of_ours_fits_the_model_with_the_arguments_that_it_names(tmp_path: Path) -> None:
+    weights = {f"model.{name}": value for name, value in create_model("x3d_s", 4, width=8).state_dict().items()}
+    content = {
+        "pytorch-lightning_version": "2.6.0",
+        "state_dict": weights,
+        "hyper_parameters": {"model": "x3d_s", "num_classes": 4, "model_args": {"width": 8}},
+    }
+    report = inspect_file(save(content, tmp_path))
+    assert report.models == ("x3d_s",)
+    assert report.fits[0].notes == ("Built with model_args {width: 8}, as the file says.",)
+    assert not inspect_file(save(content, tmp_path), "x3d_l").models
+    for wrong in ("wide", 10**9, [1] * 5000):
+        content["hyper_parameters"]["model_args"] = {"width": wrong}  # type: ignore[index] # a dict, as above
+        assert not inspect_file(save(content, tmp_path)).models

@@ -28,7 +28,9 @@ def with_statistics(model: nn.Module) -> nn.Module:
 def small(name: str) -> tuple[nn.Module, tuple[Tensor, ...]]:
     """A registered network made small, and inputs of it."""
     if model_info(name).task == "classification":
-        return with_statistics(create_model(name, num_classes=3, width=8)), (torch.randn(2, 3, 4, 32, 32),)
+        frames = 8 if name.startswith("slowfast") else 4
+        model = create_model(name, num_classes=3, width=8)
+        return with_statistics(model), (torch.randn(2, 3, frames, 32, 32),)
     paired = name in ("rtnet34", "rtnet_rx50")  # two frames in, two masks out
     image = torch.randn(1, 2, 3, 64, 64) if paired else torch.randn(1, 3, 64, 64)
     options: dict[str, Any] = {"backbone": "resnet18", "backbone_args": {"channels": (16, 32, 64, 128)}}
