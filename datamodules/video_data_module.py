@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -20,6 +21,7 @@ from .seeded_module import SeededDataModule
 from .transforms import EvalTransform, TrainTransform
 from .video_dataset import VideoCollate, VideoDataset
 from .video_source import Split, VideoSource
+from .viewed_dataset import ViewedDataset
 
 __all__ = ("Role", "VideoDataModule")
 
@@ -41,6 +43,8 @@ class VideoDataModule(SeededDataModule, ABC):
     could not be read, ``"skipped"``: a list of pairs (id, reason). With ``test_clips`` x ``test_crops`` = V > 1 the
     test and predict loaders give ``(B, V, 3, T, H, W)``. In evaluation an unreadable video is left out, so a batch can
     be smaller than usual, even empty (B = 0); in training another one takes its place.
+
+    With ``val_views`` validation batches have ``"views"`` ``(B, V, 3, T, H, W)`` beside the clip.
 
     Pixels stay uint8: the LightningModule converts and normalises them on the device.
 
@@ -70,6 +74,8 @@ class VideoDataModule(SeededDataModule, ABC):
         eval_batch_size: videos in an evaluation batch, for each device; null: batch_size.
         num_workers: worker processes of each loader; null: one for each CPU core, at most 8.
         on_error: what to do with a video that cannot be read: skip it and list it in the batch, or raise.
+        val_views: classify the views of testing (test_clips x test_crops) in validation, too; BiasMonitor and
+            ShuffledValidation still take the one centred clip, which stands beside them in the batch.
         test_clips: clips along time in testing.
         test_crops: crops in testing: 1 (centre), or several along the longer side (3 is usual).
         labels_dir: folder of the annotation files; null: guessed below root.
@@ -117,6 +123,7 @@ class VideoDataModule(SeededDataModule, ABC):
         limit: int | None = None,
         target_fps: float | None = None,
         shuffle_frames: bool = False,
+        val_views: bool = False,
     ) -> None:
         super().__init__()
         # into checkpoints, not to the logger: Lightning refuses to log a name that the model uses with another value
@@ -124,7 +131,7 @@ class VideoDataModule(SeededDataModule, ABC):
         self.root, self.labels_dir, self.video_dir, self.limit = Path(root), labels_dir, video_dir, limit
         self.reader, self.on_error, self.test_clips = reader, on_error, test_clips
         self.num_frames, self.sampling, self.stride = num_frames, sampling, stride
-        self.target_fps, self.shuffle_frames = target_fps, shuffle_frames
+        self.target_fps, self.shuffle_frames, self.val_views = target_fps, shuffle_frames, val_views
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size or batch_size
         self.num_workers = default_num_workers() if num_workers is None else num_workers
         shortest = short_side if isinstance(short_side, int) else short_side[0]
@@ -218,10 +225,19 @@ class VideoDataModule(SeededDataModule, ABC):
         )
 
     def _loader(self, role: Role) -> DataLoader[dict[str, Any]]:
-        dataset, training = self._datasets[role], role == "train"
+        dataset: VideoDataset | ViewedDataset = self._datasets[role]
+        training = role == "train"
+        if role == "val" and self.val_views and self.test_clips * self._test_transform.num_views > 1:
+            dataset = ViewedDataset(self._datasets[role], self._with_views(self._datasets[role]))
         batch_size = self.batch_size if training else self.eval_batch_size
         collate, seed = VideoCollate(dataset.item_shape), self.training_seed() if training else 0
         return make_loader(dataset, len(dataset), batch_size, training, self.num_workers, collate, self.trainer, seed)
+
+    def _with_views(self, clips: VideoDataset) -> VideoDataset:
+        """The same entries with the views of testing."""
+        views = copy(clips)
+        views.transform, views.num_clips = self._test_transform, self.test_clips
+        return views
 
     def training_labels(self) -> list[int]:
         """The label of every training video, without opening any; also where only a validation was set up."""

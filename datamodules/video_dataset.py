@@ -182,7 +182,7 @@ class VideoCollate:
     The batch is ``{"video": (B, …) uint8, "label": (B,) int64, "id": list of str}``; ``"skipped"``, a list of pairs
     (id, reason), is there only when something was skipped. Items without a video are left out, so that B can be
     smaller than the loader's batch size, and 0 where nothing could be read: ``"video"`` then has the shape ``(0,
-    *item_shape)``.
+    *item_shape)``. Items of a :class:`.ViewedDataset` give ``"views"`` ``(B, V, …)``, too.
 
     Args:
         item_shape: shape of one item's video.
@@ -206,6 +206,8 @@ class VideoCollate:
             "label": torch.tensor([item["label"] for item in read], dtype=torch.int64),
             "id": [item["id"] for item in read],
         }
+        if read and "views" in read[0]:
+            batch["views"] = torch.stack([item["views"] for item in read])
         skipped = [pair for item in items for pair in item.get("skipped", ())]
         if skipped:
             batch["skipped"] = skipped

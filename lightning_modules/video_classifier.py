@@ -41,7 +41,8 @@ class VideoClassifier(RecipeModule):
     Logged: ``train/loss``, ``train/top1``; ``val/loss``, ``val/top1``, ``val/top5``, ``val/class_mean`` (mean of the
     accuracies per class), and the same for ``test``, in percent. The accuracy of every class is in
     :attr:`class_accuracy` after a validation or test. A test batch may hold several views of a clip,
-    ``(B, V, 3, T, H, W)``; their probabilities are averaged.
+    ``(B, V, 3, T, H, W)``; their probabilities are averaged. An evaluation batch with ``"views"`` of that shape beside
+    its ``"video"`` is scored on the views.
 
     Args:
         model: a name of ``staticdropout models list``, or a module that maps normalised videos to logits ``(B,
@@ -219,8 +220,8 @@ class VideoClassifier(RecipeModule):
         if not isinstance(batch, dict) or "video" not in batch:
             found = sorted(batch) if isinstance(batch, dict) else type(batch).__name__
             raise BatchError(f"Expected a batch with the keys video, label and id, found {found}.")
-        video = batch["video"]
-        return batch if video.is_floating_point() else batch | {"video": video.float() / 255}
+        pixels = {name: batch[name] for name in ("video", "views") if name in batch}
+        return batch | {name: p if p.is_floating_point() else p.float() / 255 for name, p in pixels.items()}
 
     def forward(self, video: Tensor) -> Tensor:
         """Logits ``(B, num_classes)`` of videos ``(B, 3, T, H, W)`` with pixels in [0, 1].
@@ -288,11 +289,12 @@ class VideoClassifier(RecipeModule):
         label = self._labels(batch)
         if len(label) == 0:  # every video of the batch was unreadable
             return
-        if batch["video"].ndim == 5 and not self._gives_probabilities:
-            logits = self(batch["video"])
+        video = batch.get("views", batch["video"])
+        if video.ndim == 5 and not self._gives_probabilities:
+            logits = self(video)
             loss = self.loss(logits, label)
         else:
-            logits = self._probabilities(batch["video"])
+            logits = self._probabilities(video)
             loss = nn.functional.nll_loss(logits.clamp(min=1e-12).log(), label)
         metrics.update(logits, label)
         self.log(f"{stage}/loss", loss, prog_bar=stage == "val", sync_dist=True, batch_size=len(label))

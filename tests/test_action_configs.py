@@ -164,6 +164,22 @@ def test_a_model_is_tested_on_many_views(name: str, roots: dict[str, Path], tmp_
     assert math.isfinite(trainer.callback_metrics["test/loss"])
 
 
+@pytest.mark.parametrize("clips", [2, 1])
+def test_validation_on_the_views_of_testing_scores_as_testing_and_measures_one_clip(
+    clips: int, roots: dict[str, Path], tmp_path: Path
+) -> None:
+    options = [*shrunken("kinetics/x3d_s", roots["kinetics"], tmp_path), f"--data.test_clips={clips}"]
+    found = []
+    for verb, more in (("test", []), ("validate", ["--data.val_views=true"]), ("validate", [])):
+        trainer = cli.run([verb, "--config", "kinetics/x3d_s", *options, *more]).trainer
+        stage = "test" if verb == "test" else "val"
+        monitors = [callback for callback in trainer.callbacks if isinstance(callback, BiasMonitor)]
+        scores = [bias.scores.tolist() for bias in monitors[0].latest.values()]
+        found.append((float(trainer.callback_metrics[f"{stage}/loss"]), scores))
+    assert found[1][0] == pytest.approx(found[0][0], rel=1e-5)
+    assert found[1][1] == found[2][1] != []
+
+
 def test_a_checkpoint_in_official_names_is_measured_by_validate(roots: dict[str, Path], tmp_path: Path) -> None:
     args = SMALL["slowfast_r18_4x16"]
     torch.manual_seed(0)

@@ -48,12 +48,12 @@ def run(verb: str, config: str, folder: Path, **data: Any) -> Any:
         ("kinetics/mvit_b_16x4", {"test_clips": 3, "test_crops": 1}),
     ],
 )
-def test_a_network_is_tested_on_many_views_at_its_own_resolution(
+def test_a_network_is_validated_on_many_views_at_its_own_resolution(
     config: str, views: dict[str, int], tmp_path: Path
 ) -> None:
-    trainer = run("test", config, tmp_path, limit=1, **views)
-    assert math.isfinite(trainer.callback_metrics["test/loss"])
-    (table,) = tmp_path.rglob("test_classes.csv")
+    trainer = run("validate", config, tmp_path, limit=1, val_views="true", **views)
+    assert math.isfinite(trainer.callback_metrics["val/loss"])
+    (table,) = tmp_path.rglob("val_classes.csv")
     rows = [row for row in csv.DictReader(table.open()) if row["clips"] == "1"]
     assert len(rows) == 1
 

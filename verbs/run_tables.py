@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..errors import DatasetNotFoundError, OptionError
+from ..errors import OptionError
 
 __all__ = ("find_table", "run_names")
 
@@ -20,8 +20,7 @@ def find_table(run: str | Path, *stages: str) -> Path:
         stages: ``"val"`` or ``"test"``; the first that is there.
 
     Raises:
-        DatasetNotFoundError: if there is none; the message names evaluations of the other stage.
-        OptionError: if there are several.
+        OptionError: if there is none, the message then names evaluations of the other stage; or if there are several.
 
     Example:
         >>> import tempfile
@@ -45,7 +44,9 @@ def find_table(run: str | Path, *stages: str) -> Path:
         "ClassReport writes it in `fit`, `validate` and `test`; give a run's folder, or a CSV with the columns class, "
         "train_clips and accuracy."
     )  # fmt: skip
-    raise DatasetNotFoundError(folder, [f"{stage}_classes.csv" for stage in stages], hint)
+    wanted = " or ".join(f"{stage}_classes.csv" for stage in stages)
+    found = f"it holds no {wanted}" if folder.is_dir() else "there is no such file or folder"
+    raise OptionError(f"No run at {str(folder)!r}: {found}. {hint}")
 
 
 def run_names(paths: tuple[Path, Path], runs: tuple[str, str]) -> tuple[str, str]:

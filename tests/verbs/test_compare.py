@@ -20,7 +20,7 @@ from toys import Clips, make_trainer
 
 import staticdropout
 from staticdropout.callbacks import ClassReport
-from staticdropout.errors import AnnotationError, DatasetNotFoundError, OptionError
+from staticdropout.errors import AnnotationError, OptionError
 from staticdropout.metrics import class_table_csv
 from staticdropout.verbs.compare import compare
 from staticdropout.verbs.run_tables import run_names
@@ -187,9 +187,9 @@ def test_the_stage_chooses_the_file(pair: tuple[str, str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        (["nowhere", "plain"], DatasetNotFoundError, "'nowhere': the folder does not exist; expected val_classes.csv"),
-        (["empty", "plain"], DatasetNotFoundError, "expected val_classes.csv. ClassReport writes it in"),
-        (["plain", "tested"], DatasetNotFoundError, "Take its test clips: --stage test"),
+        (["nowhere", "plain"], OptionError, "No run at 'nowhere': there is no such file or folder"),
+        (["empty", "plain"], OptionError, "it holds no val_classes.csv. ClassReport writes it in"),
+        (["plain", "tested"], OptionError, "Take its test clips: --stage test"),
         ([".", "plain"], OptionError, r"holds 2 runs: plain/version_0, static/version_0. Name one of them"),
         (["plain", "plain/version_0/val_classes.csv"], OptionError, "Both runs are .* Name two different ones"),
         (["plain", "other.csv"], AnnotationError, "found the columns step, loss"),
