@@ -45,8 +45,8 @@ def find_table(run: str | Path, *stages: str) -> Path:
         "train_clips and accuracy."
     )  # fmt: skip
     wanted = " or ".join(f"{stage}_classes.csv" for stage in stages)
-    found = f"it holds no {wanted}" if folder.is_dir() else "there is no such file or folder"
-    raise OptionError(f"No run at {str(folder)!r}: {found}. {hint}")
+    trouble = f"it holds no {wanted}" if folder.is_dir() else "there is no such file or folder"
+    raise OptionError(f"No run at {str(folder)!r}: {trouble}. {hint}")
 
 
 def run_names(paths: tuple[Path, Path], runs: tuple[str, str]) -> tuple[str, str]:
