@@ -90,7 +90,12 @@ def history_csv(history: Sequence[Mapping[str, Any]]) -> str:
         <BLANKLINE>
     """
     rows = [
-        {"step": record["step"], "epoch": record["epoch"], "stage": record["stage"], "layer": layer, **numbers}
+        {
+            **{name: record[name] for name in ("step", "epoch", "stage")},
+            "layer": layer,
+            **numbers,
+            **record.get("measure", {}),
+        }
         for record in history
         for layer, numbers in record["layers"].items()
     ]

@@ -15,13 +15,17 @@ from ..metrics import LayerBias, summarize
 from ..metrics.bias import Estimator, check_estimator
 from ..perturbations import FlowTriplets, TripletFunction, VideoTriplets
 from .batches import VideoInputs
-from .bias_measurement import BiasMeasurement, GroupBy
+from .bias_measurement import BiasMeasurement
 from .bias_publisher import BiasPublisher
 from .bias_schedule import BiasSchedule
 from .call_check import CallCheck
 from .loggers import bias_scalars, bias_shares, run_folder
+from .measure_identity import differences, measure_of
+from .measurement import GroupBy, Measurement
 from .measuring import refuse_sharded
 from .monitored_layers import monitored_layers, read_layer_option
+from .pair_measurement import PairMeasurement
+from .prepared_pairs import pair_protocol
 from .requeue import hold_back_requeue
 from .static_dropout import StaticDropout
 from .validation_reading import averaged_weights, dataset_length, validation_batches
@@ -38,6 +42,10 @@ class BiasMonitor(Callback):
     trained model with no further code. The same clips get the same triplets every time, so two points of a curve
     differ by the model alone. Training is not changed: weights are bit-identical with and without the callback.
 
+    Where the data module makes pairs itself, by the sampling of the authors' code on stylised frames (it says so by an
+    attribute ``pair_protocol``), these are measured instead, all that the loader gives: two passes a pair, one result
+    a seed, of which the mean is reported with the authors' interval over seeds. See ``docs/protocol.md``.
+
     Writes scalars to every logger; on TensorBoard a *Custom Scalars* page with static and dynamic of a layer in one
     chart (from two small runs, ``static`` and ``dynamic``, inside the training's own), figures, and a text that says
     what the numbers mean; and, in a folder ``bias`` beside the logs, ``bias.csv``, one JSON a measurement with the
@@ -48,7 +56,7 @@ class BiasMonitor(Callback):
 
     What the numbers do not mean: contours survive every style, so shape counts as dynamic as well; the scores are
     correlations, a lower bound on shared information; and numbers from different styles, estimators or clips cannot
-    be compared. All three are in the JSON.
+    be compared. All of this is in every file, and curves join only points that were measured alike.
 
     Args:
         layers: names of the layers, globs allowed (``"backbone.layer*"``); see
@@ -56,10 +64,10 @@ class BiasMonitor(Callback):
             their figures, for the models of this package (see :func:`staticdropout.models.analysis_layers`). A mapping
             names layers of your own: ``{"stage1": "backbone.layer1"}``. By default the input of the last
             ``nn.Linear``, where StaticDropout acts.
-        num_clips: how many validation clips to measure, over all ranks.
-        triplets: makes the triplets; by default :class:`~staticdropout.perturbations.VideoTriplets` with four
-            built-in styles. For models of several inputs, a function of the batch that returns a triplet of what the
-            model is called with.
+        num_clips: how many validation clips to measure, over all ranks; pairs of the data module are all measured.
+        triplets: makes the triplets; by default the pairs of the data module where it makes any, otherwise
+            :class:`~staticdropout.perturbations.VideoTriplets` with four built-in styles. For models of several
+            inputs, a function of the batch that returns a triplet of what the model is called with.
         estimator: ``"paper"`` (Eq. 1 and 2 as printed) or ``"released"`` (as the authors' code computes them).
         threshold: λ, above which a unit encodes a factor; the paper's is 0.5.
         num_groups: groups of clips for the 95 % intervals.
@@ -119,6 +127,7 @@ class BiasMonitor(Callback):
         self.layers = read_layer_option(layers)
         self.num_clips = num_clips
         self.triplets = triplets or VideoTriplets()
+        self._takes_pairs = triplets is None
         self.estimator: Estimator = estimator
         self.threshold = threshold
         self.num_groups = num_groups
@@ -138,7 +147,8 @@ class BiasMonitor(Callback):
         """The last measurement in full, by layer."""
         self._stage = "fit"
         self._schedule = BiasSchedule()
-        self._measurement: BiasMeasurement | None = None
+        self._measurement: Measurement | None = None
+        self._protocol: dict[str, Any] | None = None  # of the data module, where it makes pairs
         self._grouped_by: GroupBy | None = None  # of the last measurement
         self._check = CallCheck(self.inputs, "BiasMonitor")
         self._publisher: BiasPublisher | None = None  # on rank 0
@@ -151,18 +161,19 @@ class BiasMonitor(Callback):
     @property
     def settings(self) -> dict[str, Any]:
         """What a number has to be quoted with; before the first measurement, as far as it is known."""
+        groups = f"95 %, over {self.num_groups} groups of {self._grouped_by or self.group_by or 'clip'}s"
+        common = {"estimator": self.estimator, "threshold": self.threshold}
+        if self._protocol is not None:
+            seeds = self._protocol.get("seeds", ())
+            over = f"1.96 population deviations / sqrt({len(seeds)}), over seeds" if len(seeds) > 1 else groups
+            return {**common, "interval": over, **self._protocol}
         described = getattr(self.triplets, "description", {"triplets": getattr(self.triplets, "__name__", "custom")})
-        return {
-            "estimator": self.estimator,
-            "threshold": self.threshold,
-            "num_clips": self.num_clips,
-            "interval": f"95 %, over {self.num_groups} groups of {self._grouped_by or self.group_by or 'clip'}s",
-            **described,
-        }
+        return {**common, "num_clips": self.num_clips, "interval": groups, **described}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse what cannot work, and settle the folder on all ranks."""
         self._stage = stage
+        self._protocol = pair_protocol(trainer) if self._takes_pairs else None
         self._schedule.set_up()
         if stage in ("fit", "validate"):
             refuse_sharded(trainer, "BiasMonitor")
@@ -208,7 +219,7 @@ class BiasMonitor(Callback):
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Look at how the project itself calls its model; once."""
-        if dataloader_idx == self.dataloader_idx and isinstance(self.triplets, VideoTriplets):
+        if dataloader_idx == self.dataloader_idx and isinstance(self.triplets, VideoTriplets) and not self._protocol:
             self._check.watch(pl_module, batch)
 
     def on_validation_batch_end(
@@ -279,11 +290,14 @@ class BiasMonitor(Callback):
         """Names of the layers in charts, and in the module."""
         return monitored_layers(module, self.layers)
 
-    def _new_measurement(self, trainer: Trainer, module: LightningModule) -> BiasMeasurement:
-        length = dataset_length(trainer, self.dataloader_idx)
-        num_clips = self.num_clips if length is None else min(self.num_clips, length)
+    def _new_measurement(self, trainer: Trainer, module: LightningModule) -> Measurement:
         options = self.channel_dim, self.estimator, self.threshold, self.num_groups, self.group_by
         layers = list(dict.fromkeys(self._layers_of(module).values()))
+        if self._protocol is not None:
+            first_only = "units_of_first_seed" in self._protocol.get("oddities", ())
+            return PairMeasurement(layers, self.inputs, *options, first_only)
+        length = dataset_length(trainer, self.dataloader_idx)
+        num_clips = self.num_clips if length is None else min(self.num_clips, length)
         return BiasMeasurement(layers, self.triplets, self.inputs, num_clips, *options)
 
     def _catch_up(self, trainer: Trainer, module: LightningModule) -> None:
@@ -317,12 +331,18 @@ class BiasMonitor(Callback):
         names = self._layers_of(trainer.lightning_module)
         biases = {name: found[layer] for name, layer in names.items()}
         numbers = {layer: summarize(bias) for layer, bias in biases.items()}
-        record = {**self._schedule.point(trainer, epoch), "layers": numbers}
+        self._grouped_by = measurement.grouped_by
+        record = {**self._schedule.point(trainer, epoch), "measure": measure_of(self.settings), "layers": numbers}
         self.latest = {layer: LayerBias(*(part.cpu() for part in bias)) for layer, bias in biases.items()}
+        changed = differences(self.history[-1], record) if self.history else []
+        if changed:
+            rank_zero_warn(
+                f"This bias cannot be compared with the last one, which was measured otherwise ({'; '.join(changed)}). "
+                "The curves begin anew; bias.csv says of every row how it was measured."
+            )
         self.history.append(record)
         for logger in trainer.loggers:
             logger.log_metrics(bias_scalars(numbers, self.name), step=record["step"])
-        self._grouped_by = measurement.grouped_by
         if self._publisher is not None:
             renamed = {name: layer for name, layer in names.items() if name != layer}
             self._publisher.settings = {**self.settings, "layers": renamed} if renamed else self.settings

@@ -23,6 +23,7 @@ from ..visualization import (
     triplet_figure,
     unit_scatter,
 )
+from .measure_identity import alike
 from .measuring import terminal
 
 __all__ = ("about", "caption_of", "draw_report", "print_report")
@@ -40,17 +41,25 @@ SHARED_BY_FLOW = {
     "same dynamic": ": the image in another style, the same flow",
 }
 
+BY_TRIPLETS = """
+Each validation clip becomes a triplet: the *anchor* (the clip in one style), an input that shares only its **static**
+information, and one that shares only its **dynamic** information
+""".strip()
+BY_PAIRS = """
+The data module made pairs by the protocol of the authors' code: the two sides of a *static* pair share only **static**
+information, those of a *dynamic* pair only **dynamic** information; numbers are means over the seeds that drew them
+""".strip()
+
 ABOUT = """
 ### What the numbers mean
 
-Each validation clip becomes a triplet: the *anchor* (the clip in one style), an input that shares only its **static**
-information, and one that shares only its **dynamic** information (picture: *Images*, `{name}_figures/triplets`). The
-static (dynamic) score of a unit is the correlation of its answers to the two sides of that pair over all clips.
+{compared} (picture: *Images*, `{name}_figures/triplets`). The static (dynamic) score of a unit is the correlation of
+its answers to the two sides of that pair over all clips.
 
 - **Share of a layer (%)**: a softmax over the layer's static score, dynamic score and 1. About 33 % each: every unit
   answers to both factors; 21 % each: to neither; 42 % against 16 %: to one alone. Shares lie between 6 and 47 %.
 - **Units (%)**: *static* and *dynamic* units have that score alone above λ; *joint* units both, *residual* units none.
-- **Intervals** are 95 % intervals over groups of clips.
+- **Intervals** are 95 % intervals over groups of clips, or over seeds where the settings say so.
 - Contours survive every style, so shape counts as dynamic too. Numbers from other clips, styles or estimators cannot be
   compared with these.
 
@@ -79,11 +88,15 @@ def caption_of(record: Record, settings: Mapping[str, Any]) -> str:
         'step 9, 100 clips, paint+neon, estimator paper, λ=0.5, ± 95 % intervals'
     """
     clips = int(next(iter(record["layers"].values()))["num_clips"])
-    styles = "+".join(settings.get("style_names", [])) or settings["triplets"]
+    styles = "+".join(settings.get("style_names", [])) or settings.get("triplets", "custom")
     if "jitter" in settings:
         styles += f", {settings['jitter']['mode']} flow jitter"
-    how = f"estimator {settings['estimator']}, λ={settings['threshold']}, ± 95 % intervals"
-    return f"step {record['step']}, {clips} clips, {styles}, {how}"
+    how = f"estimator {settings['estimator']}, λ={settings['threshold']}"
+    if "protocol" not in settings:
+        return f"step {record['step']}, {clips} clips, {styles}, {how}, ± 95 % intervals"
+    seeds = len(settings.get("seeds", ()))
+    over = f"± over {seeds} seeds" if seeds > 1 else "± 95 % intervals"
+    return f"step {record['step']}, {clips} pairs by {settings['protocol']}, {styles}, {how}, {over}"
 
 
 def about(record: Record, settings: Mapping[str, Any], name: str = "bias") -> dict[str, str]:
@@ -107,7 +120,7 @@ def about(record: Record, settings: Mapping[str, Any], name: str = "bias") -> di
         for key, value in how.items()
     ]
     return {
-        "about": ABOUT.format(name=name).strip(),
+        "about": ABOUT.format(name=name, compared=BY_PAIRS if "protocol" in settings else BY_TRIPLETS).strip(),
         "settings": "\n".join(["| measured with | |", "|---|---|", *rows]),
     }
 
@@ -129,9 +142,9 @@ def draw_report(
         settings: of the monitor.
     """
     numbers, caption = record["layers"], caption_of(record, settings)
-    alike = [entry for entry in history if set(entry["layers"]) & set(numbers)]
-    steps, measurements = [entry["step"] for entry in alike], [entry["layers"] for entry in alike]
-    before = measurements[0] if len(alike) > 1 else None
+    same = [entry for entry in alike(history, record) if set(entry["layers"]) & set(numbers)]
+    steps, measurements = [entry["step"] for entry in same], [entry["layers"] for entry in same]
+    before = measurements[0] if len(same) > 1 else None
     scores = {layer: bias.unit_scores.numpy() for layer, bias in biases.items()}
     figures = {
         "curves": bias_curves(steps, measurements, caption),
@@ -141,9 +154,11 @@ def draw_report(
         "units": unit_scatter(scores, settings["threshold"], caption),
     }
     if picture:
-        told = SHARED_BY_FLOW if "jitter" in settings else SHARED_BY_VIDEO if "style_names" in settings else {}
+        told = {} if "protocol" in settings else SHARED_BY_FLOW if "jitter" in settings else SHARED_BY_VIDEO
+        told = told if "style_names" in settings else {}
         rows = {f"{name}{told.get(name, '')}": clip.numpy() for name, clip in picture.items()}
-        figures["triplets"] = triplet_figure(rows, caption=caption)
+        title = "Pairs: what was compared" if "protocol" in settings else "A triplet: what was compared"
+        figures["triplets"] = triplet_figure(rows, caption=caption, title=title)
     return figures
 
 

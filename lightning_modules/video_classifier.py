@@ -25,6 +25,9 @@ from .recipe import OptimizerCallable, RecipeModule, SchedulerCallable
 
 __all__ = ("VideoClassifier",)
 
+PIXELS = ("video", "views", "paired_video", "slow", "paired_slow")
+"""Entries of a batch that hold clips: of all data modules, of those with views, and of those that make pairs."""
+
 
 def default_optimizer(parameters: Iterable[Any]) -> Optimizer:
     """SGD as in the paper: learning rate 0.1 for 64 clips a step, Nesterov momentum 0.9, weight decay 1e-4."""
@@ -220,17 +223,23 @@ class VideoClassifier(RecipeModule):
         if not isinstance(batch, dict) or "video" not in batch:
             found = sorted(batch) if isinstance(batch, dict) else type(batch).__name__
             raise BatchError(f"Expected a batch with the keys video, label and id, found {found}.")
-        pixels = {name: batch[name] for name in ("video", "views") if name in batch}
+        pixels = {name: batch[name] for name in PIXELS if name in batch}
         return batch | {name: p if p.is_floating_point() else p.float() / 255 for name, p in pixels.items()}
 
-    def forward(self, video: Tensor) -> Tensor:
+    def forward(self, video: Tensor | Sequence[Tensor]) -> Tensor:
         """Logits ``(B, num_classes)`` of videos ``(B, 3, T, H, W)`` with pixels in [0, 1].
 
-        A model whose head was built with ``head_mode="softmax"`` gives probabilities in evaluation.
+        SlowFast also takes a clip for each pathway, slow and fast. A model whose head was built with
+        ``head_mode="softmax"`` gives probabilities in evaluation.
         """
-        layout = torch.channels_last_3d if self.channels_last else torch.preserve_format
-        logits: Tensor = self.model(((video - self.mean) / self.std).to(self.model_dtype, memory_format=layout))
+        if not isinstance(video, Tensor):
+            return self.model([self._normalised(clip) for clip in video])  # type: ignore[no-any-return]
+        logits: Tensor = self.model(self._normalised(video))
         return logits
+
+    def _normalised(self, video: Tensor) -> Tensor:
+        layout = torch.channels_last_3d if self.channels_last else torch.preserve_format
+        return ((video - self.mean) / self.std).to(self.model_dtype, memory_format=layout)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Cross-entropy of a batch."""
@@ -286,10 +295,12 @@ class VideoClassifier(RecipeModule):
         return probabilities if video.ndim == 5 else probabilities.view(*video.shape[:2], -1).mean(1)
 
     def _evaluate(self, batch: dict[str, Any], metrics: MetricCollection, stage: str) -> None:
-        label = self._labels(batch)
-        if len(label) == 0:  # every video of the batch was unreadable
+        label, video = self._labels(batch), batch.get("views", batch["video"])
+        known = label >= 0
+        if not bool(known.all()):  # stylised videos without annotations, for instance
+            label, video = label[known], video[known]
+        if len(label) == 0:  # or every video of the batch was unreadable
             return
-        video = batch.get("views", batch["video"])
         if video.ndim == 5 and not self._gives_probabilities:
             logits = self(video)
             loss = self.loss(logits, label)

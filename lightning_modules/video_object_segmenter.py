@@ -25,6 +25,9 @@ from .segmentation_loss import SegmentationLoss
 
 __all__ = ("VideoObjectSegmenter",)
 
+PIXELS = {"image": 255, "flow": 255, "paired_image": 255, "paired_flow": 255, "negatives": 255, "mask": 1}
+"""Entries of a batch that hold pictures, and the value that becomes 1."""
+
 
 def default_optimizer(parameters: Iterable[Any]) -> Optimizer:
     """SGD as MATNet's: learning rate 1e-3, momentum 0.9, weight decay 5e-4."""
@@ -208,7 +211,7 @@ class VideoObjectSegmenter(RecipeModule):
             found = sorted(batch) if isinstance(batch, dict) else type(batch).__name__
             raise BatchError(f"Expected a batch with the keys image, flow, mask and id, found {found}.")
         batch = dict(batch)
-        for name, scale in (("image", 255), ("flow", 255), ("negatives", 255), ("mask", 1)):
+        for name, scale in PIXELS.items():
             if name in batch and not batch[name].is_floating_point():
                 batch[name] = batch[name].float() / scale
         return batch

@@ -23,7 +23,9 @@ from .class_differences import (
 from .class_table import ClassTable, class_table_csv, read_class_table
 from .contour_accuracy import ContourAccuracy, contour_accuracy
 from .correlation import correlation, decay_moments, empty_moments, merge_moments, pair_moments
+from .paired_bias import PairedBias
 from .region_similarity import region_similarity
+from .seeds import combine_seeds, seed_interval
 from .segmentation_result import FrameScores, SegmentationResult, SequenceScores
 from .segmentation_scores import SegmentationScores
 from .sequence_statistics import SequenceStatistics, sequence_statistics
@@ -46,6 +48,7 @@ __all__ = (
     "FrequencyDifference",
     "LayerBias",
     "OverlapScores",
+    "PairedBias",
     "SegmentationResult",
     "SegmentationScores",
     "SequenceScores",
@@ -54,6 +57,7 @@ __all__ = (
     "box_iou",
     "class_table_csv",
     "clip_mean",
+    "combine_seeds",
     "compare_classes",
     "contour_accuracy",
     "correlation",
@@ -74,6 +78,7 @@ __all__ = (
     "read_class_table",
     "region_similarity",
     "scale_box",
+    "seed_interval",
     "sequence_statistics",
     "summarize",
     "unit_scores",

@@ -202,8 +202,8 @@ def layer_bias(groups: Tensor, estimator: Estimator = "paper", threshold: float 
     check_estimator(estimator, threshold)
     # Row 0 holds all clips, row 1+g all but group g: one vectorised pass computes them all.
     moments = leave_one_out(groups)
-    if bool((moments[1:, 0, WEIGHT, 0] < 2).any()):
-        moments = moments[:1]  # one clip has no correlation: what it leaves tells nothing about the spread
+    if bool((moments[1:, :, WEIGHT, 0] < 2).any()):
+        moments = moments[:1]  # one pair has no correlation: what it leaves tells nothing about the spread
     num_units = groups.shape[-1]
     units = unit_scores(moments, estimator)
     scores = layer_scores(moments, estimator)
@@ -218,5 +218,5 @@ def layer_bias(groups: Tensor, estimator: Estimator = "paper", threshold: float 
         unit_scores=units.score[0],
         encoding=encoding,
         undefined=units.undefined[0].any(0).sum(),
-        num_clips=moments[0, 0, WEIGHT, 0].round().long(),
+        num_clips=moments[0, :, WEIGHT, 0].amax().round().long(),
     )

@@ -50,7 +50,7 @@ def leave_one_out(groups: Tensor) -> Tensor:
         >>> leave_one_out(groups)[:, 0, WEIGHT, 0].tolist()
         [12.0, 9.0, 9.0, 9.0, 9.0]
     """
-    filled = list(groups[groups[:, 0, WEIGHT, 0] > 0])
+    filled = list(groups[(groups[:, :, WEIGHT, 0] > 0).any(1)])
     everything = merge_moments(groups).unsqueeze(0)
     if len(filled) < 2:
         return everything

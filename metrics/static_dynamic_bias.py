@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -12,7 +13,30 @@ from torchmetrics import Metric
 from .bias import Estimator, LayerBias, check_estimator, layer_bias
 from .correlation import WEIGHT, empty_moments, merge_moments, pair_moments
 
-__all__ = ("StaticDynamicBias",)
+__all__ = ("StaticDynamicBias", "check_features")
+
+
+def check_features(sides: Mapping[str, Tensor], shape: tuple[int, int]) -> None:
+    """Check that features can be correlated.
+
+    Args:
+        sides: features by the name of what they are of.
+        shape: that all must have, (N, C).
+
+    Raises:
+        ValueError: some have another shape, or NaN or infinity in them.
+
+    Example:
+        >>> check_features({"anchor": torch.zeros(2, 3)}, (2, 3))
+    """
+    for name, features in sides.items():
+        if features.shape != shape:
+            raise ValueError(f"{name}: expected shape {shape}, found {tuple(features.shape)}.")
+        if not features.isfinite().all():
+            raise ValueError(
+                f"{name}: the features contain NaN or infinity, so nothing can be correlated. "
+                "Check the model's weights and the precision it runs in."
+            )
 
 
 class StaticDynamicBias(Metric):
@@ -83,16 +107,8 @@ class StaticDynamicBias(Metric):
 
     def update(self, anchor: Tensor, same_static: Tensor, same_dynamic: Tensor, index: Tensor | None = None) -> None:
         """Add a batch of triplets, given as features ``(N, C)`` of each of the three inputs."""
-        for name, features in (("anchor", anchor), ("same_static", same_static), ("same_dynamic", same_dynamic)):
-            if features.shape != (len(anchor), self.num_channels):
-                raise ValueError(
-                    f"{name}: expected shape ({len(anchor)}, {self.num_channels}), found {tuple(features.shape)}."
-                )
-            if not features.isfinite().all():
-                raise ValueError(
-                    f"{name}: the features contain NaN or infinity, so nothing can be correlated. "
-                    "Check the model's weights and the precision it runs in."
-                )
+        sides = {"anchor": anchor, "same_static": same_static, "same_dynamic": same_dynamic}
+        check_features(sides, (len(anchor), self.num_channels))
         if index is None:
             start = int(self.moments[:, 0, WEIGHT, 0].sum().round())
             index = torch.arange(start, start + len(anchor), device=self.moments.device)

@@ -197,15 +197,29 @@ class SlowFast(nn.Module):
         fused = {f"SF-Fused.stage{stage}": f"fuse{stage}" for stage in (1, 2, 3, 4)}
         return {**slow, **fast, **fused, "SF-Fused.stage5": "head.fc[input]"}
 
-    def forward(self, video: Tensor) -> Tensor:
-        """Map a normalised clip ``(B, in_channels, T, H, W)`` to logits ``(B, num_classes)``."""
+    def forward(self, video: Tensor | Sequence[Tensor]) -> Tensor:
+        """Map a normalised clip ``(B, in_channels, T, H, W)`` to logits ``(B, num_classes)``.
+
+        The slow pathway sees every alpha-th frame of the clip, or a clip of its own where two are given, slow and fast,
+        ``(B, in_channels, T / alpha, H, W)`` and ``(B, in_channels, T, H, W)``.
+        """
+        given = None
+        if not isinstance(video, Tensor):
+            given, video = video
+            check_clip(given, self.in_channels)
+            if video.shape[2] != self.alpha * given.shape[2]:
+                raise BatchError(
+                    f"SlowFast with alpha={self.alpha} takes {self.alpha} fast frames for each slow one, found "
+                    f"{given.shape[2]} slow and {video.shape[2]} fast frames. Sample the pathways in that ratio."
+                )
         check_clip(video, self.in_channels)
         if video.shape[2] % self.alpha:
             raise BatchError(
                 f"SlowFast with alpha={self.alpha} takes clips of {self.alpha}, {2 * self.alpha}, {3 * self.alpha}, … "
                 f"frames and got {video.shape[2]}. Set num_frames to a multiple of {self.alpha}, or another alpha."
             )
-        slow, fast = self.slow.stem(slow_frames(video, self.alpha)), self.fast.stem(video)
+        slow = self.slow.stem(slow_frames(video, self.alpha) if given is None else given)
+        fast = self.fast.stem(video)
         for stage, fuse in enumerate((self.fuse1, self.fuse2, self.fuse3, self.fuse4), start=2):
             slow = fuse(slow, fast)
             slow = getattr(self.slow, f"res{stage}")(slow)

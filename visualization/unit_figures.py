@@ -101,13 +101,19 @@ def _strip(frames: NDArray[np.floating], gap: int) -> NDArray[np.float32]:
     return np.concatenate(parts[:-1], axis=1).astype(np.float32)
 
 
-def triplet_figure(rows: Mapping[str, NDArray[np.floating]], num_frames: int = 6, caption: str = "") -> Figure:
-    """The three inputs of a triplet frame by frame, to see what was compared.
+def triplet_figure(
+    rows: Mapping[str, NDArray[np.floating]],
+    num_frames: int = 6,
+    caption: str = "",
+    title: str = "A triplet: what was compared",
+) -> Figure:
+    """The inputs of a triplet, or of pairs, frame by frame, to see what was compared.
 
     Args:
         rows: ``{name: (T, H, W, 3)}`` pixels in [0, 1], for instance anchor, same static, same dynamic.
         num_frames: at most so many frames, evenly spread.
         caption: how it was measured.
+        title: above the rows.
 
     Returns:
         One row of frames for each entry.
@@ -122,4 +128,4 @@ def triplet_figure(rows: Mapping[str, NDArray[np.floating]], num_frames: int = 6
         ax.imshow(strip, interpolation="nearest")
         ax.set_axis_off()
         ax.set_title(name, fontsize=8.5, color=INK, loc="left", pad=3)
-    return finish(figure, "A triplet: what was compared", caption)
+    return finish(figure, title, caption)

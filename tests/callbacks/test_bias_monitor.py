@@ -24,7 +24,8 @@ from toys import Clips, ResumableLoader, ToyClassifier, count_hooks, fit, loader
 
 from staticdropout import files
 from staticdropout.callbacks import BiasMonitor, VideoInputs, bias_files
-from staticdropout.callbacks.bias_measurement import BiasMeasurement, video_numbers
+from staticdropout.callbacks.bias_measurement import BiasMeasurement
+from staticdropout.callbacks.measurement import video_numbers
 from staticdropout.errors import BatchError, LayerNotFoundError
 from staticdropout.models import capture
 from staticdropout.perturbations import FlowTriplets, Triplet, VideoTriplets

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from action_data import ACTIVITYNET, SMALL, activitynet, frame_numbers, write_clip, write_json
 
-from staticdropout.callbacks.bias_measurement import video_numbers
+from staticdropout.callbacks.measurement import video_numbers
 from staticdropout.datamodules import ActivityNetDataModule
 from staticdropout.errors import AnnotationError, DatasetNotFoundError, OptionError
 
