@@ -13,16 +13,20 @@ from .registry import ModelInfo, create_model, list_models, model_info, models_t
 from .resnet3d import ResNet3d
 from .slowfast import SlowFast
 from .static_dropout import StaticDropoutLayer
+from .style_correlation import StyleCorrelation, still_features
+from .stylization import FewShotStyle, load_generator
 from .timesformer import TimeSformer
 from .x3d import X3D
 
 __all__ = (
     "X3D",
+    "FewShotStyle",
     "MViT",
     "ModelInfo",
     "ResNet3d",
     "SlowFast",
     "StaticDropoutLayer",
+    "StyleCorrelation",
     "TimeSformer",
     "analysis_layers",
     "capture",
@@ -36,8 +40,10 @@ __all__ = (
     "list_layers",
     "list_models",
     "load_checkpoint",
+    "load_generator",
     "model_info",
     "models_table",
     "read_checkpoint",
     "register_model",
+    "still_features",
 )

@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "metrics": {"errors", "files"},
     "perturbations": {"errors", "files"},
     "visualization": {"errors", "files"},
-    "models": {"errors", "files", "metrics"},
+    "models": {"errors", "files", "metrics", "perturbations"},
     "callbacks": {"errors", "files", "metrics", "models", "perturbations", "visualization"},
     "datamodules": {"errors", "files", "metrics", "models", "perturbations", "visualization"},
     "lightning_modules": {"errors", "files", "metrics", "models", "perturbations", "visualization", "callbacks"},

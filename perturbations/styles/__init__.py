@@ -15,9 +15,11 @@ from __future__ import annotations
 
 from .base import FrameStyle, Style
 from .chalk import Chalk
+from .check import check_style
 from .neon import Neon
+from .network_style import NetworkStyle, weights_digest
 from .paint import Paint
-from .registry import get_style, list_styles, register_style, unregister_style
+from .registry import get_style, list_styles, read_styles_with, register_style, unregister_style
 from .relief import Relief
 from .style_set import StyleSet
 
@@ -25,12 +27,16 @@ __all__ = (
     "Chalk",
     "FrameStyle",
     "Neon",
+    "NetworkStyle",
     "Paint",
     "Relief",
     "Style",
     "StyleSet",
+    "check_style",
     "get_style",
     "list_styles",
+    "read_styles_with",
     "register_style",
     "unregister_style",
+    "weights_digest",
 )

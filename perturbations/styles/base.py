@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import asdict, is_dataclass
 from typing import ClassVar, Protocol, runtime_checkable
 
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from ...errors import BatchError
 
-__all__ = ("FrameStyle", "Style", "check_clip")
+__all__ = ("FrameStyle", "Style", "as_clip", "as_frames", "check_clip", "in_groups")
 
 # Frames are styled in groups of about this many pixels: small enough for a CPU's cache, large enough to fill a GPU.
 _PIXELS_PER_STEP = {"cpu": 2**18}
@@ -92,14 +93,56 @@ class FrameStyle(ABC):
             BatchError: the clip is not a floating-point tensor (B, 3, T, H, W).
         """
         check_clip(clip)
-        batch, channels, length, height, width = clip.shape
-        frames = clip.transpose(1, 2).reshape(batch * length, channels, height, width)
-        pixels = _PIXELS_PER_STEP.get(clip.device.type, _PIXELS_PER_STEP_ELSEWHERE)
-        groups = torch.split(frames, max(1, pixels // max(1, height * width)))
-        styled = torch.cat(
-            [self.style_frames(group.float().clamp(0, 1), seed).clamp_(0, 1).to(clip.dtype) for group in groups]
-        )
-        return styled.reshape(batch, length, channels, height, width).transpose(1, 2).contiguous()
+
+        def style(frames: Tensor) -> Tensor:
+            return self.style_frames(frames.float().clamp(0, 1), seed).clamp_(0, 1).to(clip.dtype)
+
+        return as_clip(in_groups(as_frames(clip), style), clip)
+
+
+def as_frames(clip: Tensor) -> Tensor:
+    """Return the frames (B * T, C, H, W) of clips (B, C, T, H, W), clip by clip.
+
+    Example:
+        >>> as_frames(torch.zeros(2, 3, 5, 4, 4)).shape
+        torch.Size([10, 3, 4, 4])
+    """
+    return clip.transpose(1, 2).flatten(0, 1)
+
+
+def as_clip(frames: Tensor, like: Tensor) -> Tensor:
+    """Return clips (B, C, T, H, W) of their frames (B * T, C, H, W), clip by clip.
+
+    Args:
+        frames: the frames.
+        like: clips of the same number and length.
+
+    Example:
+        >>> clip = torch.rand(2, 3, 5, 4, 4)
+        >>> bool((as_clip(as_frames(clip), clip) == clip).all())
+        True
+    """
+    batch, _, length = like.shape[:3]
+    return frames.reshape(batch, length, *frames.shape[1:]).transpose(1, 2).contiguous()
+
+
+def in_groups(frames: Tensor, style: Callable[[Tensor], Tensor]) -> Tensor:
+    """Style frames (N, C, H, W) a few at a time: as many as suit the memory of their device.
+
+    Args:
+        frames: the frames.
+        style: gives the styled frames (n, C', H, W) of frames (n, C, H, W).
+
+    Returns:
+        All styled frames (N, C', H, W).
+
+    Example:
+        >>> in_groups(torch.ones(2, 3, 4, 4), lambda frames: frames / 2).mean()
+        tensor(0.5000)
+    """
+    pixels = _PIXELS_PER_STEP.get(frames.device.type, _PIXELS_PER_STEP_ELSEWHERE)
+    size = max(1, pixels // max(1, frames.shape[-2] * frames.shape[-1]))
+    return torch.cat([style(group) for group in torch.split(frames, size)])
 
 
 def check_clip(clip: Tensor) -> None:

@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Styles by name."""
+"""Styles by name, and by file."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
-from ...errors import UnknownNameError
+from ...errors import OptionError, UnknownNameError
 from .base import Style
 
-__all__ = ("get_style", "list_styles", "register_style", "unregister_style")
+__all__ = ("get_style", "list_styles", "read_styles_with", "register_style", "unregister_style")
 
 _FACTORIES: dict[str, Callable[..., Style]] = {}
+_READERS: list[Callable[..., Style]] = []  # none or one
 _Factory = TypeVar("_Factory", bound=Callable[..., Style])
 
 
@@ -52,23 +54,43 @@ def unregister_style(name: str) -> None:
     _FACTORIES.pop(name, None)
 
 
-def get_style(name: str, **parameters: Any) -> Style:
-    """Return a new style of the given name.
+def read_styles_with(reader: Callable[..., Style]) -> None:
+    """Say how a file becomes a style; ``staticdropout.models.stylization`` does when it is imported.
 
     Args:
-        name: one of ``list_styles()``.
+        reader: called with the path of a file that exists and the arguments of :func:`get_style`.
+    """
+    _READERS[:] = [reader]
+
+
+def get_style(name: str, /, **parameters: Any) -> Style:
+    """Return a new style of the given name, or the one in a file.
+
+    Args:
+        name: one of ``list_styles()``; or the path of a file, with its ending, that holds a few-shot style network.
         **parameters: arguments of the style; the defaults are what was tested.
 
     Raises:
-        UnknownNameError: there is no style of that name.
+        UnknownNameError: there is no style of that name, and no such file.
+        CheckpointError: the file cannot be read, or holds something else.
+        OptionError: it is a file, and what reads such files has not been imported.
 
     Example:
         >>> get_style("neon", sharpness=8.0).name
         'neon'
     """
-    if name not in _FACTORIES:
+    if name in _FACTORIES:
+        return _FACTORIES[name](**parameters)
+    path = Path(name).expanduser()
+    if not path.suffix:
         raise UnknownNameError("style", name, list_styles())
-    return _FACTORIES[name](**parameters)
+    if not path.is_file():
+        raise UnknownNameError("style or file", name, list_styles())
+    if not _READERS:
+        raise OptionError(
+            f"{name!r} is a file, and files are read by networks: `import staticdropout.models` before you use it."
+        )
+    return _READERS[0](path, **parameters)
 
 
 def list_styles() -> list[str]:

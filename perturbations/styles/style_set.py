@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...errors import BatchError
 from .base import FrameStyle, Style
+from .network_style import NetworkStyle
 from .registry import get_style
 
 __all__ = ("DEFAULT_STYLES", "StyleSet")
@@ -27,12 +28,12 @@ class StyleSet(Sequence[Style]):
     the machine or the run.
 
     Args:
-        styles: names of registered styles, or style objects, or both.
+        styles: names of registered styles, files of style networks, or style objects; or some of each.
         seed: the variant of the styles; see the styles.
         name: what reports call the set; the default joins the names of the styles.
 
     Raises:
-        UnknownNameError: no style has the name.
+        UnknownNameError: no style has the name, and there is no such file.
         TypeError: an entry is neither a name nor a style.
         ValueError: there are no styles, or two are the same, or the parameters of one are not plain values.
 
@@ -45,8 +46,12 @@ class StyleSet(Sequence[Style]):
     """
 
     def __init__(
-        self, styles: Sequence[str | FrameStyle | Style] = DEFAULT_STYLES, seed: int = 0, name: str | None = None
-    ) -> None:  # FrameStyle is a Style; it is named because config parsers cannot match a class to a protocol
+        self,
+        # Both classes are Styles; they are named because config parsers cannot match a class to a protocol.
+        styles: Sequence[str | FrameStyle | NetworkStyle | Style] = DEFAULT_STYLES,
+        seed: int = 0,
+        name: str | None = None,
+    ) -> None:
         if isinstance(styles, str):
             raise TypeError(f"Expected a list of styles, found the string {styles!r}. Write [{styles!r}].")
         if not styles:
