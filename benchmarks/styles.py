@@ -32,6 +32,15 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms.v2.functional import center_crop, resize
 
+from staticdropout.datamodules.flow import DisFlow
+from staticdropout.metrics.style_quality import (
+    flicker,
+    flow_error,
+    hellinger,
+    mean_correlation,
+    static_descriptor,
+    warped_pair,
+)
 from staticdropout.perturbations import list_styles
 from staticdropout.perturbations.styles import Style, get_style
 from staticdropout.perturbations.styles.style_set import DEFAULT_STYLES
@@ -69,57 +78,6 @@ def real_clips(frames: int, size: int) -> list[Tensor]:
     return clips
 
 
-def hellinger(a: Tensor, b: Tensor) -> float:
-    cells = [(clip.clamp(0, 1) * 7.999).long() for clip in (a, b)]
-    histograms = [torch.bincount((c[0] * 64 + c[1] * 8 + c[2]).flatten(), minlength=512).double() for c in cells]
-    p, q = (h / h.sum() for h in histograms)
-    return float((1 - (p * q).sqrt().sum()).clamp(min=0).sqrt())
-
-
-def warped_pair(frame: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-    """Return a clip (3, 2, H, W) of a warped, noisy copy of the frame and the frame, and the flow between them."""
-    generator = torch.Generator().manual_seed(seed)
-    height, width = frame.shape[-2:]
-    coarse = torch.randn(1, 2, 4, 4, generator=generator)
-    flow = F.interpolate(coarse, frame.shape[-2:], mode="bicubic", align_corners=True)
-    flow = flow * 3 / flow.norm(dim=1).mean()
-    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    grid = torch.stack([(x + flow[0, 0]) * 2 / (width - 1) - 1, (y + flow[0, 1]) * 2 / (height - 1) - 1], dim=-1)
-    warped = F.grid_sample(frame[None], grid[None], mode="bicubic", align_corners=True, padding_mode="reflection")[0]
-    noisy = warped + torch.randn(warped.shape, generator=generator) / 255
-    return torch.stack([noisy.clamp(0, 1), frame], dim=1), flow[0]
-
-
-def flow_error(pair: Tensor, flow: Tensor, margin: int = 16) -> float:
-    """Return the median end-point error of DIS flow in pixels, away from the border."""
-    images = (pair.permute(1, 2, 3, 0).numpy() * 255).round().astype(np.uint8)
-    grey = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in images]
-    empty = np.zeros((*grey[0].shape, 2), np.float32)
-    found = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(grey[0], grey[1], empty)
-    error = (torch.from_numpy(found).permute(2, 0, 1) - flow).norm(dim=0)
-    return float(error[margin:-margin, margin:-margin].median())
-
-
-def descriptor(frames: Tensor) -> Tensor:
-    """Colour means and spreads and oriented edge energies of frames (N, 3, H, W) in four cells: (N, D)."""
-    grey = frames.mean(1, keepdim=True)
-    maps = [frames, (frames[:, :1] - frames[:, 1:2]).abs(), (frames[:, :2].mean(1, keepdim=True) - frames[:, 2:]).abs()]
-    for scale in (1, 2, 4):
-        level = F.avg_pool2d(grey, scale)
-        dx = level[..., 1:-1, 2:] - level[..., 1:-1, :-2]
-        dy = level[..., 2:, 1:-1] - level[..., :-2, 1:-1]
-        maps += [F.adaptive_avg_pool2d(edge.abs(), 32) for edge in (dx, dy, dx + dy, dx - dy)]
-    means = [F.adaptive_avg_pool2d(m, 2).flatten(1) for m in maps]
-    spreads = F.adaptive_avg_pool2d(frames**2, 2).flatten(1) - means[0] ** 2
-    return torch.cat([*means, spreads.clamp(min=0).sqrt()], dim=1).double()
-
-
-def correlation(a: Tensor, b: Tensor) -> float:
-    """Mean over descriptor entries of their Pearson correlation over stills."""
-    a, b = a - a.mean(0), b - b.mean(0)
-    return float(((a * b).sum(0) / (a.norm(dim=0) * b.norm(dim=0)).clamp(min=1e-12)).mean())
-
-
 def speeds(names: Sequence[str], sizes: Sequence[int], device: str, repeats: int) -> dict[str, dict[str, float]]:
     """Frames a second of each style at each size, all styles of a size in turns."""
     found: dict[str, dict[str, float]] = {name: {} for name in names}
@@ -146,25 +104,26 @@ def measure(names: list[str], clips: list[Tensor], device: str) -> list[dict[str
         return style(clip[None].to(device))[0].cpu()
 
     def stills(videos: list[Tensor]) -> Tensor:
-        return descriptor(torch.cat([video[:, [0, -1]].transpose(0, 1) for video in videos]))
+        return static_descriptor(torch.cat([video[:, [0, -1]].transpose(0, 1) for video in videos]))
 
     pairs = [warped_pair(clip[:, clip.shape[1] // 2], seed) for seed, clip in enumerate(clips)]
-    before = mean([flow_error(*pair) for pair in pairs])
-    flicker = [float(clip.diff(dim=1).abs().mean()) for clip in clips]
+    estimate = DisFlow()
+    before = mean([flow_error(*pair, estimate) for pair in pairs])
+    changes = [flicker(clip) for clip in clips]
     features = {"source": stills(clips)}
     rows: list[dict[str, Any]] = []
     for name in names:
         style = get_style(name)
         styled = [rendered(style, clip) for clip in clips]
         features[name] = stills(styled)
-        after = mean([flow_error(rendered(style, pair), flow) for pair, flow in pairs])
-        ratios = [float(clip.diff(dim=1).abs().mean()) / max(f, 1e-6) for clip, f in zip(styled, flicker, strict=True)]
+        after = mean([flow_error(rendered(style, pair), flow, estimate) for pair, flow in pairs])
+        ratios = [flicker(clip) / max(change, 1e-6) for clip, change in zip(styled, changes, strict=True)]
         row = {"style": name, "hellinger": mean([hellinger(a, b) for a, b in zip(clips, styled, strict=True)])}
         row |= {"flow_error_px": after, "source_flow_error_px": before, "flow_error_ratio": mean([after / before])}
         rows.append(row | {"flicker_ratio": mean([float(np.median(ratios))])})
     for name, row in zip(names, rows, strict=True):
-        row["r_source"] = mean([correlation(features[name], features["source"])])
-        others = [correlation(features[name], features[other]) for other in names if other != name]
+        row["r_source"] = mean([mean_correlation(features[name], features["source"])])
+        others = [mean_correlation(features[name], features[other]) for other in names if other != name]
         row["r_others"] = mean(others) if others else ""
     return rows
 

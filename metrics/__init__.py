@@ -30,6 +30,8 @@ from .segmentation_result import FrameScores, SegmentationResult, SequenceScores
 from .segmentation_scores import SegmentationScores
 from .sequence_statistics import SequenceStatistics, sequence_statistics
 from .static_dynamic_bias import StaticDynamicBias
+from .style_fitness import StyleLimits, StyleMeasures, find_faults
+from .style_quality import flow_error, hellinger, warped_pair
 from .summary import summarize
 
 __all__ = (
@@ -54,6 +56,8 @@ __all__ = (
     "SequenceScores",
     "SequenceStatistics",
     "StaticDynamicBias",
+    "StyleLimits",
+    "StyleMeasures",
     "box_iou",
     "class_table_csv",
     "clip_mean",
@@ -65,7 +69,10 @@ __all__ = (
     "difference_by_frequency",
     "empty_moments",
     "encode_units",
+    "find_faults",
+    "flow_error",
     "frequency_bands",
+    "hellinger",
     "invert_background",
     "layer_bias",
     "layer_scores",
@@ -82,4 +89,5 @@ __all__ = (
     "sequence_statistics",
     "summarize",
     "unit_scores",
+    "warped_pair",
 )

@@ -32,7 +32,7 @@ def seed_interval(values: Tensor) -> Tensor:
         ``misc/mean_var_analysis.py`` of the authors' code.
 
     Example:
-        >>> seed_interval(torch.tensor([10.0, 12.0, 10.0, 12.0])).item()
+        >>> seed_interval(torch.tensor([10.0, 12.0, 10.0, 12.0], dtype=torch.float64)).item()
         0.98
     """
     if len(values) < 2:

@@ -8,19 +8,25 @@ from pathlib import Path
 import torch
 
 from .. import datamodules
+from .style_lists import split_styles
 
 __all__ = ("style_sheet",)
 
 
 def style_sheet(
-    video: str, output: str = "styles.png", styles: list[str] | None = None, frames: int = 6, reader: str = "decord"
+    video: str,
+    output: str = "styles.png",
+    styles: str | list[str] | None = None,
+    frames: int = 6,
+    reader: str = "decord",
 ) -> None:
     """Write a contact sheet of a video in every style, as PNG.
 
     Args:
         video: path of the video.
         output: path of the PNG.
-        styles: names of styles; all by default.
+        styles: names of styles and files of trained ones, with commas between them, or a list; by default all that
+            have a name.
         frames: frames to show.
         reader: decord, torchcodec or pyav.
     """
@@ -31,5 +37,5 @@ def style_sheet(
     source = datamodules.open_video(video, reader=reader, short_side=240)
     indices = np.linspace(0, len(source) - 1, frames).round().astype(int).tolist()
     clip = torch.from_numpy(source.get_batch(indices)).permute(3, 0, 1, 2).float() / 255
-    path = save_sheet(clip, Path(output), styles or list_styles(), num_frames=frames)
+    path = save_sheet(clip, Path(output), list_styles() if styles is None else split_styles(styles), num_frames=frames)
     print(f"Wrote {path}.")
