@@ -14,6 +14,8 @@ from .shuffle_confusion import ShuffleConfusion
 from .shuffled_validation import ShuffledValidation
 from .skipped_videos import SkippedVideos
 from .static_dropout import StaticDropout
+from .style_previews import StylePreviews
+from .styled_frames_writer import StyledFramesWriter
 from .train_only import TrainOnly
 
 __all__ = (
@@ -29,6 +31,8 @@ __all__ = (
     "ShuffledValidation",
     "SkippedVideos",
     "StaticDropout",
+    "StylePreviews",
+    "StyledFramesWriter",
     "TrainOnly",
     "VideoInputs",
 )

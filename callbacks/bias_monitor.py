@@ -295,7 +295,8 @@ class BiasMonitor(Callback):
         layers = list(dict.fromkeys(self._layers_of(module).values()))
         if self._protocol is not None:
             first_only = "units_of_first_seed" in self._protocol.get("oddities", ())
-            return PairMeasurement(layers, self.inputs, *options, first_only)
+            apart = bool(self._protocol.get("frames_apart", False))
+            return PairMeasurement(layers, self.inputs, *options, first_only, apart)
         length = dataset_length(trainer, self.dataloader_idx)
         num_clips = self.num_clips if length is None else min(self.num_clips, length)
         return BiasMeasurement(layers, self.triplets, self.inputs, num_clips, *options)

@@ -34,6 +34,8 @@ class PairMeasurement(Measurement):
         group_by: whether single pairs are spread over the groups, or whole videos; by default videos for pairs of an
             image and its flow, and single pairs otherwise.
         units_of_first_seed: see :func:`~staticdropout.metrics.combine_seeds`.
+        frames_apart: each frame of a clip ``(B, T, C, H, W)`` of images is a sample of its own, for networks that see
+            such a clip as B x T pictures, clip by clip (RTNet).
     """
 
     metric_class = PairedBias
@@ -48,9 +50,11 @@ class PairMeasurement(Measurement):
         num_groups: int = 20,
         group_by: GroupBy | None = None,
         units_of_first_seed: bool = False,
+        frames_apart: bool = False,
     ) -> None:
         super().__init__(layers, inputs, None, channel_dim, estimator, threshold, num_groups, group_by)
         self.threshold, self.units_of_first_seed = threshold, units_of_first_seed
+        self.frames_apart = frames_apart
 
     def add(self, trainer: Trainer, module: LightningModule, batch: Any) -> None:
         """Measure the pairs of a batch, see :meth:`Measurement.add`."""
@@ -61,11 +65,12 @@ class PairMeasurement(Measurement):
                 return
             if len(self.picture) < 4:  # until there is a pair of each factor
                 self.picture = pair_pictures(batch, pairs, self.inputs) | self.picture
-            with capture(module, self.layers, channel_dim=self.channel_dim, batch_size=size) as run:
+            apart = pairs.first[0].shape[1] if self.frames_apart and isinstance(pairs.first, tuple) else 1
+            with capture(module, self.layers, channel_dim=self.channel_dim, batch_size=size * apart) as run:
                 features = [run(self.inputs.call, module, side, batch) for side in (pairs.first, pairs.second)]
         self.videos_by_default = isinstance(pairs.first, tuple)
-        index = self.index(batch, self.numbers(trainer, size), self.inputs.ids(batch))
-        seeds = pairs.seed.tolist()
+        index = self.index(batch, self.numbers(trainer, size), self.inputs.ids(batch)).repeat_interleave(apart)
+        factor, seeds = pairs.factor.repeat_interleave(apart), pairs.seed.repeat_interleave(apart).tolist()
         for layer, first in features[0].items():
             second = features[1][layer]
             if self.refuse_broken(layer, first, second):
@@ -73,7 +78,7 @@ class PairMeasurement(Measurement):
             metric_of = {seed: self.metric((layer, seed), first.shape[1], module.device) for seed in sorted(set(seeds))}
             for seed, metric in metric_of.items():
                 rows = [row for row, drawn_by in enumerate(seeds) if drawn_by == seed]
-                metric.update(first[rows], second[rows], pairs.factor[rows], index[rows])
+                metric.update(first[rows], second[rows], factor[rows], index[rows])
         self.num_seen += size
 
     def layer_biases(self, found: Mapping[Hashable, LayerBias]) -> dict[str, LayerBias]:

@@ -258,3 +258,28 @@ def test_a_batch_of_which_no_video_could_be_read_is_passed_over(tmp_path: Path) 
     measurement = PairMeasurement(["backbone.layer1"], VideoInputs())
     measurement.add(make_trainer(tmp_path), seeded(), empty | {"id": []})
     assert measurement.num_seen == 0
+
+
+class TwoFrames(TwoStreams):
+    """Sees the frames of a clip as pictures, clip by clip."""
+
+    def forward(self, image: Tensor, flow: Tensor) -> Tensor:
+        return super().forward(image.flatten(0, 1), flow.flatten(0, 1))
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_frames_of_a_clip_are_samples_of_their_own_where_the_protocol_says_so(tmp_path: Path, apart: bool) -> None:
+    parts = torch.rand(4, 8, 2, 3, 12, 12, generator=torch.Generator().manual_seed(0))
+    batch: dict[str, Any] = dict(zip(("image", "flow", "paired_image", "paired_flow"), parts, strict=True))
+    batch |= {"factor": torch.arange(8) % 2, "seed": torch.ones(8).long(), "id": [f"bear/{n}" for n in range(8)]}
+    module = TwoFrames().eval()
+    measurement = PairMeasurement(["layer"], VideoInputs(), frames_apart=apart)
+    measurement.add(make_trainer(tmp_path), module, batch)
+    with torch.no_grad():
+        sides = [module(*parts[n : n + 2]).mean((2, 3)).view(8, 2, 4) for n in (0, 2)]
+    expected = PairedBias(4)
+    first, second = (side.flatten(0, 1) if apart else side.mean(1) for side in sides)
+    expected.update(first, second, (torch.arange(8) % 2).repeat_interleave(2 if apart else 1))
+    (found,) = measurement.compute(make_trainer(tmp_path), module).values()
+    torch.testing.assert_close(found.unit_scores, expected.compute().unit_scores, rtol=0, atol=1e-5)
+    assert int(found.num_clips) == (16 if apart else 8)
