@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``staticdropout styles train`` and ``fit --config styles/few_shot``: from painted keyframes to a style."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from keyframe_toys import drifting_clip, save_picture, write_keyframes
+from lightning.pytorch import LightningModule, Trainer
+
+from staticdropout.callbacks.style_previews import StylePreviews
+from staticdropout.cli import main
+from staticdropout.models.stylization import load_generator
+from staticdropout.perturbations import VideoTriplets
+from staticdropout.perturbations.styles import get_style
+from staticdropout.verbs import style_training
+
+CLIP = drifting_clip()
+SMALL = ["--batch_size=2", "--blocks=1", "--filters=[4,4,4,4,4,4]", "--accelerator=cpu", "--every=3", "--previews=2"]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory, with a set of keyframes in it."""
+    monkeypatch.chdir(tmp_path)
+    write_keyframes(tmp_path, CLIP, 1 - CLIP)
+    return tmp_path
+
+
+def train(*options: str, keyframes: str = "toy_train") -> None:
+    main(["styles", "train", "--keyframes", keyframes, *SMALL, *options])
+
+
+def weights(path: str = "style.ckpt") -> dict[str, torch.Tensor]:
+    state: dict[str, torch.Tensor] = torch.load(path, weights_only=True)["state_dict"]
+    return state
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_the_result_is_a_style_and_what_belongs_to_it_is_named(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train("--steps=7", "--output=mine/bold.ckpt")
+    text = capsys.readouterr().out
+    for named in ("mine/bold.ckpt", "mine/bold_training/previews", "tensorboard --logdir mine/bold_training"):
+        assert named in text
+    previews = [file.name for file in sorted((folder / "mine/bold_training/previews").iterdir())]
+    assert previews == ["step_0000003.png", "step_0000006.png", "step_0000007.png"]
+    assert list((folder / "mine/bold_training").glob("events.out.tfevents.*"))
+    assert load_generator("mine/bold.ckpt").in_channels == 3
+    assert get_style("mine/bold.ckpt")(CLIP[None]).shape == CLIP[None].shape
+    triplets = VideoTriplets(styles=["mine/bold.ckpt", "paint"])
+    assert triplets.description["style_names"] == ["bold", "paint"]
+
+
+class PowerCutError(Exception):
+    """Stands for a kill."""
+
+
+def test_a_training_that_was_stopped_or_is_prolonged_goes_on_exactly(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train("--steps=8", "--output=whole.ckpt")
+
+    def cut(self: Any, trainer: Trainer, module: LightningModule, *args: Any) -> None:
+        if trainer.global_step == 5:
+            raise PowerCutError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(StylePreviews, "on_train_batch_end", cut)
+        with pytest.raises(PowerCutError):
+            train("--steps=8")
+    assert torch.load("style_training/last.ckpt", weights_only=True)["global_step"] == 3
+    assert not Path("style.ckpt").exists()
+    train("--steps=8", "--seed=9")
+    assert same(weights(), weights("whole.ckpt"))
+
+    train("--steps=4", "--output=longer.ckpt")
+    assert not same(weights("longer.ckpt"), weights())
+    train("--steps=8", "--output=longer.ckpt")
+    assert same(weights("longer.ckpt"), weights())
+
+
+def test_after_ctrl_c_it_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(self: Any, trainer: Trainer, module: LightningModule, *args: Any) -> None:
+        if trainer.global_step in (2, 5):
+            raise KeyboardInterrupt
+
+    handler = signal.getsignal(signal.SIGINT)
+    with monkeypatch.context() as patched:
+        patched.setattr(StylePreviews, "on_train_batch_end", stop)
+        with pytest.raises(SystemExit, match=r"Stopped at step 2\. The same command starts anew"):
+            train("--steps=8")
+        patched.setattr(StylePreviews, "on_train_batch_end", lambda *_: None)
+        train("--steps=4")
+        patched.setattr(StylePreviews, "on_train_batch_end", stop)
+        with pytest.raises(SystemExit, match=r"Stopped at step 5\. .* goes on from the last checkpoint"):
+            train("--steps=8")
+    signal.signal(signal.SIGINT, handler)  # Lightning leaves it off
+
+
+def test_a_finished_training_is_not_repeated_unless_it_is_to_start_anew(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train("--steps=3")
+    before = weights()
+    Path("style.ckpt").unlink()
+    with monkeypatch.context() as patched:
+        patched.setattr(style_training, "_fit", None)
+        train("--steps=3")
+    assert "Had been trained for 3 steps" in capsys.readouterr().out
+    assert same(weights(), before)
+    Path("style_training/notes.txt").write_text("mine")
+    train("--steps=2", "--resume=false", "--seed=1")
+    assert not same(weights(), before)
+    assert Path("style_training/notes.txt").is_file()
+    assert [file.name for file in Path("style_training/previews").iterdir()] == ["step_0000002.png"]
+
+
+def test_filter_and_guides_are_computed_from_the_frames_and_go_into_the_style(folder: Path) -> None:
+    (folder / "toy_gen").rename(folder / "filmed")
+    train("--steps=2", "--frames=filmed/input", "--prefilter=true", "--guides=[4,6]", "--guide_radius=8")
+    settings = torch.load("style.ckpt", weights_only=True)["hyper_parameters"]
+    found = {name: settings[name] for name in ("in_channels", "prefilter", "guide_sigmas", "guide_radius")}
+    assert found == {"in_channels": 9, "prefilter": True, "guide_sigmas": [4.0, 6.0], "guide_radius": 8.0}
+    assert len(list((folder / "toy_gen/input_gdisko_gauss_r8_s6").iterdir())) == 8
+    assert get_style("style.ckpt")(CLIP[None]).shape == CLIP[None].shape
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--steps=2"], "trained for 3 steps, more than steps=2"),
+        (["--steps=5", "--blocks=2"], "was trained with blocks 1, and now it is 2"),
+        (["--steps=5", "--guides=[4]"], r"was trained with guides \[\], and now it is \[4.0\]"),
+        (["--steps=5", "--prefilter=true"], "was trained with prefilter False, and now it is True"),
+        (["--steps=0"], "steps=0 and every=3 must be at least 1"),
+        (["--output=style"], "a file name with a suffix"),
+    ],
+)
+def test_what_does_not_fit_the_training_that_is_there_is_said(options: list[str], message: str) -> None:
+    train("--steps=3")
+    with pytest.raises(SystemExit, match=message):
+        train(*options)
+
+
+def test_what_is_wrong_with_the_keyframes_is_an_error_in_a_sentence(folder: Path) -> None:
+    with pytest.raises(SystemExit, match=r"error: No data set at 'nowhere'.*docs/few_shot.md"):
+        train(keyframes="nowhere")
+    save_picture(folder / "toy_train/output/003.png", torch.rand(3, 40, 48))
+    with pytest.raises(SystemExit, match=r"48x40 pixels, but its keyframe .* is 48x48"):
+        train()
+    (folder / "toy_train/output/003.png").rename(folder / "toy_train/output/004.png")
+    with pytest.raises(SystemExit, match=r"003\.png' has no painted twin"):
+        train()
+
+
+def test_a_file_that_is_no_checkpoint_is_not_gone_on_from(folder: Path) -> None:
+    (folder / "style_training").mkdir()
+    torch.save({"state_dict": {}}, folder / "style_training/last.ckpt")
+    with pytest.raises(SystemExit, match="is no checkpoint of a training"):
+        train("--steps=3")
+
+
+def test_a_full_disk_leaves_the_last_checkpoint_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    save = Trainer.save_checkpoint
+
+    def full(self: Trainer, path: Any, *args: Any, **options: Any) -> None:
+        if self.global_step > 3:
+            raise OSError(28, "No space left on device")
+        save(self, path, *args, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "save_checkpoint", full)
+        with pytest.raises(SystemExit, match=r"No space left.*goes on from it"):
+            train("--steps=8")
+    assert torch.load("style_training/last.ckpt", weights_only=True)["global_step"] == 3
+    train("--steps=8")
+    assert torch.load("style.ckpt", weights_only=True)["global_step"] == 8
+
+
+def test_the_packaged_config_trains_with_the_settings_of_the_paper(folder: Path) -> None:
+    small = {
+        "model.blocks": "1",
+        "model.filters": "[4,4,4,4,4,4]",
+        "data.batch_size": "2",
+        "data.batches_per_epoch": "2",
+    }
+    run = {"trainer.max_steps": "4", "trainer.accelerator": "cpu", "trainer.default_root_dir": "run"}
+    options = [f"--{name}={value}" for name, value in (small | run).items()]
+    main(["fit", "--config", "styles/few_shot", "--data.root", "toy_train", *options])
+    found = [path for path in folder.rglob("last.ckpt") if "run" in path.parts]
+    assert len(found) == 1
+    settings = torch.load(found[0], weights_only=True)["hyper_parameters"]
+    paper = {"l1_weight": 4, "perceptual_weight": 6, "adversarial_weight": 0.5, "learning_rate": 4e-4}
+    assert {name: settings[name] for name in paper} == paper
+    assert list(folder.rglob("previews/step_0000004.png"))
+    assert get_style(str(found[0])).name == "last"
