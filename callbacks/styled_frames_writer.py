@@ -6,11 +6,10 @@ from __future__ import annotations
 import csv
 import io
 import os
-import shutil
 import time
-import uuid
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,46 +25,19 @@ from tqdm.auto import tqdm
 from ..errors import OptionError, StaticDropoutError
 from ..files import write_whole
 from .measuring import terminal
+from .video_folders import VideoFolders
 
 __all__ = ("FramesNotWrittenError", "StyledFramesWriter")
 
 SKIPPED = "skipped.csv"
-_UNFINISHED = ".unfinished"
 _LISTED = 10
+_PATIENCE = timedelta(
+    days=7
+)  # the processes share the videos beforehand, and the first that is done waits for the last
 
 
 class FramesNotWrittenError(StaticDropoutError, OSError):
     """Styled frames that could not be written, as on a full disk; what has been finished before is whole."""
-
-
-class _OpenVideo:
-    """A video that is being written: hidden folders beside those that its styles will have.
-
-    Args:
-        folders: the folders, one a style.
-    """
-
-    def __init__(self, folders: Sequence[str]) -> None:
-        self.targets = [Path(folder) for folder in folders]
-        token = uuid.uuid4().hex[:8]
-        self.places = [folder.parent / f".{folder.name}.{token}{_UNFINISHED}" for folder in self.targets]
-
-    def begin(self) -> None:
-        for place in self.places:
-            place.mkdir(parents=True)
-
-    def finish(self) -> None:
-        for place, target in zip(self.places, self.targets, strict=True):
-            try:
-                place.rename(target)
-            except OSError:
-                if not target.is_dir():
-                    raise
-                shutil.rmtree(place)  # another run was faster
-
-    def discard(self) -> None:
-        for place in self.places:
-            shutil.rmtree(place, ignore_errors=True)
 
 
 class StyledFramesWriter(BasePredictionWriter):
@@ -101,13 +73,14 @@ class StyledFramesWriter(BasePredictionWriter):
         """Videos and frames that were written: by this process, and when ``predict`` has ended by all."""
         self.skipped: dict[str, str] = {}
         """By its name the reason of every video that was skipped, likewise."""
-        self._open: dict[str, _OpenVideo] = {}
+        self._open: dict[str, VideoFolders] = {}
         self._writing: list[Future[None]] = []
         self._finishing: str | None = None
         self._output: str | None = None
         self._pool: ThreadPoolExecutor | None = None
         self._bar: tqdm[Any] | None = None
         self._began = 0.0
+        self._group: Any = None
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin to count, and see to it that the frames are not kept in memory as well."""
@@ -115,6 +88,9 @@ class StyledFramesWriter(BasePredictionWriter):
         self.num_videos = self.num_frames = 0
         self.skipped, self._output = {}, None
         self._began = time.monotonic()
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            # a group of its own: by default processes wait for each other for a few minutes only
+            self._group = torch.distributed.new_group(backend="gloo", timeout=_PATIENCE)
         if self.progress and trainer.is_global_zero:
             name = f"Styling (process 1 of {trainer.world_size})" if trainer.world_size > 1 else "Styling"
             self._bar = tqdm(desc=name, unit=" videos", dynamic_ncols=True)
@@ -155,7 +131,7 @@ class StyledFramesWriter(BasePredictionWriter):
 
     def _begin(self, batch: Mapping[str, Any]) -> None:
         if batch["id"] not in self._open:
-            self._open[batch["id"]] = _OpenVideo(batch["folders"])
+            self._open[batch["id"]] = VideoFolders(batch["folders"])
             self._open[batch["id"]].begin()
 
     def _submit(self, prediction: Mapping[int, Tensor], batch: Mapping[str, Any]) -> None:
@@ -196,8 +172,8 @@ class StyledFramesWriter(BasePredictionWriter):
     def _not_written(self, error: OSError) -> FramesNotWrittenError:
         return FramesNotWrittenError(
             f"Styled frames could not be written to {self._output!r}: {error.strerror or error}. What has its final "
-            f"name there is whole ({self.num_videos} videos of this run); half videos are removed. Make room, or mend "
-            "the folder, and give the same command again: it goes on where it stopped."
+            f"name there is whole ({self.num_videos} videos by this process); half videos are removed. Make room, or "
+            "mend the folder, and give the same command again: it goes on where it stopped."
         )
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -205,16 +181,31 @@ class StyledFramesWriter(BasePredictionWriter):
         self._settle()
         self._close()
         seconds = time.monotonic() - self._began
-        shares = _from_all_ranks((self.num_videos, self.num_frames, self.skipped, self._output))
+        shares = self._from_all((self.num_videos, self.num_frames, self.skipped, self._output))
         self.num_videos, self.num_frames = sum(share[0] for share in shares), sum(share[1] for share in shares)
         self.skipped = {name: reason for share in shares for name, reason in share[2].items()}
         outputs = [share[3] for share in shares if share[3] is not None]
         if outputs and trainer.is_global_zero:
             self._report(Path(outputs[0]), seconds)
 
+    def _from_all(self, value: Any) -> list[Any]:
+        """The values of all processes; those that are done wait here for the others."""
+        if self._group is None:
+            return [value]
+        values: list[Any] = [None] * torch.distributed.get_world_size()
+        try:
+            torch.distributed.all_gather_object(values, value, self._group)
+        except RuntimeError as error:  # the connection to a process that is no more
+            raise FramesNotWrittenError(
+                "Another process of this run has ended before its videos were done; its own message says why. What has "
+                "its final name is whole, and the same command goes on where it stopped."
+            ) from error
+        return values
+
     def _report(self, output: Path, seconds: float) -> None:
         rate = self.num_frames / max(seconds, 1e-9)
-        said = f"{self.num_videos} videos styled, {self.num_frames} frames in {seconds:.1f} s ({rate:.0f} frames/s)"
+        videos = f"{self.num_videos} video{'' if self.num_videos == 1 else 's'}"
+        said = f"{videos} styled, {self.num_frames} frames in {seconds:.1f} s ({rate:.0f} frames/s)"
         table = output / SKIPPED
         lines = []
         try:
@@ -253,11 +244,3 @@ def _default_threads() -> int:
 
 def _write(file: Path, frame: NDArray[np.uint8], quality: int) -> None:
     Image.fromarray(frame).save(file, quality=quality)
-
-
-def _from_all_ranks(value: Any) -> list[Any]:
-    if not torch.distributed.is_available() or not torch.distributed.is_initialized():
-        return [value]
-    values: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(values, value)
-    return values

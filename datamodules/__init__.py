@@ -12,6 +12,8 @@ from .draws import Draw, ShuffledDraws, drawn
 from .entries import Entry, Span
 from .flow import FlowReport, compute_flow
 from .flow_preparation import run_flow
+from .frame_patterns import FRAME_PATTERNS, FramePattern
+from .keyframes import KeyframeDataModule
 from .kinetics import KineticsDataModule
 from .layouts import detect_layout, list_sequences, list_splits
 from .moving_shapes import MovingShapesDataModule
@@ -28,13 +30,18 @@ from .sequences import Box, VideoSequence
 from .shape_writing import write_moving_shapes
 from .something_else import SomethingElseDataModule
 from .ssv2 import SSv2DataModule
+from .style_provenance import describe_styles, read_style_file
+from .styled_davis import StyledDavisDataModule
+from .styled_frames import StyledFramesDataModule
 from .transforms import EvalTransform, TrainTransform
 from .video_data_module import VideoDataModule
 from .video_dataset import VideoCollate, VideoDataset
 from .video_layouts import VIDEO_LAYOUTS, detect_video_layout, video_source
 from .video_source import VideoSource
+from .whole_videos import WholeVideoDataModule
 
 __all__ = (
+    "FRAME_PATTERNS",
     "READERS",
     "VIDEO_LAYOUTS",
     "ActivityNetDataModule",
@@ -46,6 +53,8 @@ __all__ = (
     "Entry",
     "EvalTransform",
     "FlowReport",
+    "FramePattern",
+    "KeyframeDataModule",
     "KineticsDataModule",
     "MovingShapesDataModule",
     "ResumableLoader",
@@ -59,6 +68,8 @@ __all__ = (
     "ShuffledDraws",
     "SomethingElseDataModule",
     "Span",
+    "StyledDavisDataModule",
+    "StyledFramesDataModule",
     "TrainTransform",
     "VideoCollate",
     "VideoDataModule",
@@ -67,18 +78,21 @@ __all__ = (
     "VideoSegmentationDataModule",
     "VideoSequence",
     "VideoSource",
+    "WholeVideoDataModule",
     "check",
     "check_entries",
     "check_segmentation",
     "collate_frames",
     "compute_flow",
     "dense_indices",
+    "describe_styles",
     "detect_layout",
     "detect_video_layout",
     "drawn",
     "list_sequences",
     "list_splits",
     "open_video",
+    "read_style_file",
     "resolve_reader",
     "run_check",
     "run_flow",

@@ -18,7 +18,7 @@ from .flow_colours import flow_to_colour
 from .flow_jitter import FlowJitter
 from .keyed_draws import KeyedDraws, key_names
 from .pixel_range import check_unit_range
-from .styles import FrameStyle, Style, StyleSet
+from .styles import FrameStyle, NetworkStyle, Style, StyleSet
 from .styles.style_set import DEFAULT_STYLES
 from .triplets import StyledTriplets, Triplet
 
@@ -59,7 +59,7 @@ class FlowTriplets(StyledTriplets):
 
     def __init__(
         self,
-        styles: Sequence[str] | StyleSet | Sequence[str | FrameStyle | Style] = DEFAULT_STYLES,
+        styles: Sequence[str] | StyleSet | Sequence[str | FrameStyle | NetworkStyle | Style] = DEFAULT_STYLES,
         seed: int = 0,
         jitter: FlowJitter | None = None,
         image: str = "image",

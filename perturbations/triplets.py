@@ -22,7 +22,7 @@ from ..errors import BatchError
 from .keyed_draws import KeyedDraws, key_names
 from .pixel_range import check_unit_range
 from .shuffling import shuffle_frames
-from .styles import FrameStyle, Style, StyleSet
+from .styles import FrameStyle, NetworkStyle, Style, StyleSet
 from .styles.base import check_clip
 from .styles.style_set import DEFAULT_STYLES
 
@@ -69,7 +69,9 @@ class StyledTriplets:
     """
 
     def __init__(
-        self, styles: Sequence[str] | StyleSet | Sequence[str | FrameStyle | Style] = DEFAULT_STYLES, seed: int = 0
+        self,
+        styles: Sequence[str] | StyleSet | Sequence[str | FrameStyle | NetworkStyle | Style] = DEFAULT_STYLES,
+        seed: int = 0,
     ) -> None:
         self.styles = StyleSet.of(styles)
         if len(self.styles) < 2:

@@ -39,8 +39,8 @@ def read_object(path: Path) -> Any:
     Example:
         >>> import tempfile, torch
         >>> with tempfile.NamedTemporaryFile() as file:
-        ...     torch.save({"size": torch.nn.ReLU()}, file.name)
-        ...     type(read_object(Path(file.name))["size"])
+        ...     torch.save([torch.nn.ReLU()], file.name)
+        ...     type(read_object(Path(file.name))[0])
         <class 'torch.nn.modules.activation.ReLU'>
     """
     kind = detect_format(path)

@@ -37,7 +37,7 @@ def check_style(style: Style, clip: Tensor, seed: int = 0) -> None:
         >>> check_style(get_style("neon"), torch.rand(1, 3, 4, 32, 32))
     """
     check_clip(clip)
-    given, states = clip.detach().clone().requires_grad_(), _random_states()
+    given, states = clip.detach().clone().requires_grad_(), _random_states(clip.device)
     with torch.enable_grad():
         styled = style(given, seed=seed)
     found: list[str] = []
@@ -55,7 +55,7 @@ def check_style(style: Style, clip: Tensor, seed: int = 0) -> None:
         found.append(f"pixels go from {float(styled.min()):.3g} to {float(styled.max()):.3g}: clamp to [0, 1]")
     if not torch.equal(given, clip):
         found.append("it changes the clip that it is given")
-    if any(before != after for before, after in zip(states, _random_states(), strict=True)):
+    if any(before != after for before, after in zip(states, _random_states(clip.device), strict=True)):
         found.append("it uses the global random state: draw from a torch.Generator made from the seed")
     if _differ(style(clip, seed=seed), styled):
         found.append("the same clip gives other pixels when it is styled again")
@@ -73,12 +73,12 @@ def _differ(one: Tensor, other: Tensor) -> bool:
     return not bool(((one - other).abs() <= _TOLERANCE).all())
 
 
-def _random_states() -> tuple[bytes, ...]:
+def _random_states(device: torch.device) -> tuple[bytes, ...]:
     numpy_state = np.random.get_state()[1]  # type: ignore[index] # noqa: NPY002
-    on_devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    on_device = [torch.cuda.get_rng_state(device)] if device.type == "cuda" else []
     return (
         torch.get_rng_state().numpy().tobytes(),
-        *(state.numpy().tobytes() for state in on_devices),
+        *(state.numpy().tobytes() for state in on_device),
         np.asarray(numpy_state).tobytes(),
         repr(random.getstate()).encode(),
     )

@@ -26,7 +26,8 @@ class NetworkStyle:
     Every frame passes through the network by itself, in groups of a few, without gradients and without autocast. The
     network is copied, so that training it on does not change the style; the copy is in evaluation mode and moves to
     the device of the clips. What the network was trained on decides the numbers that it takes: pixels in [0, 1] become
-    ``(pixel - mean) / std``.
+    ``(pixel - mean) / std``. The hash of a set knows the network by its class and weights: networks that differ in
+    code alone need different names.
 
     ============================  ======================================
     the network takes             arguments
@@ -125,7 +126,7 @@ class NetworkStyle:
         height, width = frames.shape[2:]
         below, right = -height % self.multiple, -width % self.multiple
         pixels = F.pad(frames.float().clamp(0, 1), (0, right, 0, below), mode="replicate")
-        mean, std = (torch.tensor(values, device=frames.device).view(1, 3, 1, 1) for values in (self.mean, self.std))
+        mean, std = (pixels.new_tensor(values).view(1, 3, 1, 1) for values in (self.mean, self.std))
         pictures = frames.shape[1] // 3  # the frame and its guides
         network = self._on(frames.device)
         with torch.autocast(frames.device.type, enabled=False):
@@ -190,7 +191,8 @@ def weights_digest(network: nn.Module) -> str:
         True
     """
     digest = hashlib.sha256()
-    for name, tensor in sorted(network.state_dict().items()):
+    tensors = {name: value for name, value in network.state_dict().items() if isinstance(value, Tensor)}
+    for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
