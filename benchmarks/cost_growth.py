@@ -94,7 +94,7 @@ class Network:
         measurement = BiasMeasurement(self.layers, VideoTriplets(), VideoInputs(), num_clips=clips)
         for batch in given:
             measurement.add(self.trainer, self.module, batch)
-        return measurement.metrics
+        return {str(layer): metric for layer, metric in measurement.metrics.items()}
 
 
 def write(biases: dict[str, LayerBias]) -> None:
