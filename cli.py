@@ -29,6 +29,7 @@ LOOPS = ("fit", "validate", "test", "predict")
 
 NOISE = (
     r".*isinstance\(treespec, LeafSpec\)",  # raised inside lightning 2.6 with torch 2.15
+    r"Couldn't infer the batch indices",  # of an IterableDataset, which has none
     r"You have overridden `on_after_batch_transfer` in `LightningModule`",  # as it is meant to be, see VideoClassifier
 )
 """Warnings that tell a user of these commands nothing."""

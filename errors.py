@@ -20,6 +20,7 @@ __all__ = (
     "ConfigNotFoundError",
     "DatasetExistsError",
     "DatasetNotFoundError",
+    "FramesNotWrittenError",
     "LayerNotCalledError",
     "LayerNotFoundError",
     "OptionError",
@@ -145,6 +146,10 @@ class DatasetNotFoundError(StaticDropoutError, FileNotFoundError):
 
 class DatasetExistsError(StaticDropoutError, FileExistsError):
     """A folder that should be written to holds something else."""
+
+
+class FramesNotWrittenError(StaticDropoutError, OSError):
+    """Styled frames that could not be written, as on a full disk; what has been finished before is whole."""
 
 
 class AnnotationError(StaticDropoutError, ValueError):

@@ -22,22 +22,18 @@ from PIL import Image
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from ..errors import OptionError, StaticDropoutError
+from ..errors import FramesNotWrittenError, OptionError
 from ..files import write_whole
 from .measuring import terminal
 from .video_folders import VideoFolders
 
-__all__ = ("FramesNotWrittenError", "StyledFramesWriter")
+__all__ = ("StyledFramesWriter",)
 
 SKIPPED = "skipped.csv"
 _LISTED = 10
 _PATIENCE = timedelta(
     days=7
 )  # the processes share the videos beforehand, and the first that is done waits for the last
-
-
-class FramesNotWrittenError(StaticDropoutError, OSError):
-    """Styled frames that could not be written, as on a full disk; what has been finished before is whole."""
 
 
 class StyledFramesWriter(BasePredictionWriter):

@@ -19,6 +19,7 @@ EXAMPLES = (
     errors.LayerNotCalledError(["res5"]),
     errors.DatasetNotFoundError("/nowhere", ["labels"], "Get it."),
     errors.CheckpointMismatchError("other keys"),
+    errors.FramesNotWrittenError("the disk is full"),
     VideoDecodeError("a.webm", "decord", "it ends early", "Fetch it again."),
 )
 

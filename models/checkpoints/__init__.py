@@ -9,6 +9,7 @@ from .layouts import caffe2_to_slowfast, detect_layout, to_own_names
 from .loading import LoadReport, load_checkpoint
 from .official_names import to_official_names
 from .reading import detect_format, read_checkpoint
+from .whole_modules import read_whole_module
 
 __all__ = (
     "ExportReport",
@@ -23,6 +24,7 @@ __all__ = (
     "load_checkpoint",
     "print_inspection",
     "read_checkpoint",
+    "read_whole_module",
     "to_official_names",
     "to_own_names",
 )

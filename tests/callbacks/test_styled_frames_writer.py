@@ -19,10 +19,10 @@ from lightning.pytorch import Trainer
 from styled_copies import PNG, decoded, files_in, frames_in, hidden_in, pixels, rendered, stylize
 
 from staticdropout.callbacks import styled_frames_writer
-from staticdropout.callbacks.styled_frames_writer import FramesNotWrittenError, StyledFramesWriter
+from staticdropout.callbacks.styled_frames_writer import StyledFramesWriter
 from staticdropout.callbacks.video_folders import VideoFolders
 from staticdropout.datamodules import write_moving_shapes
-from staticdropout.errors import OptionError
+from staticdropout.errors import FramesNotWrittenError, OptionError
 
 VIDEOS = "20bn-something-something-v2"
 STYLES = ("neon", "relief")
