@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -117,7 +118,23 @@ def main(args: Sequence[str] | None = None) -> None:
         known = _sentence(error)
         if known is None:
             raise
-        raise SystemExit(f"error: {known}") from error
+        arguments = sys.argv[1:] if args is None else args
+        raise SystemExit(f"error: {_in_words_of(arguments[:1], str(known))}") from error
+
+
+_IN_WORKER = re.compile(r"Caught (\w+) in DataLoader worker process \d+\.\n.*\n(?:[\w.]+\.)?\1: ", re.DOTALL)
+_TRAINERS = re.compile(r"--(?:data|model)\.(?=\w)")
+
+
+def _in_words_of(command: Sequence[str], message: str) -> str:
+    """A message without the traceback of a worker process, and with the options of the command that was given.
+
+    Example:
+        >>> _in_words_of(["data"], "Set --data.reader pyav.")
+        'Set --reader pyav.'
+    """
+    message = _IN_WORKER.sub("", message).rstrip()
+    return _TRAINERS.sub("--", message) if command and command[0] in VERBS else message
 
 
 def _sentence(error: BaseException | None) -> BaseException | None:

@@ -25,7 +25,7 @@ from .measurement import GroupBy, Measurement
 from .measuring import refuse_sharded
 from .monitored_layers import monitored_layers, read_layer_option
 from .pair_measurement import PairMeasurement
-from .prepared_pairs import pair_protocol
+from .prepared_pairs import as_measured, pair_protocol
 from .requeue import hold_back_requeue
 from .static_dropout import StaticDropout
 from .validation_reading import averaged_weights, dataset_length, validation_batches
@@ -56,7 +56,7 @@ class BiasMonitor(Callback):
 
     What the numbers do not mean: contours survive every style, so shape counts as dynamic as well; the scores are
     correlations, a lower bound on shared information; and numbers from different styles, estimators or clips cannot
-    be compared. All of this is in every file, and curves join only points that were measured alike.
+    be compared. All of this is in every file, and the figures join only points that were measured alike.
 
     Args:
         layers: names of the layers, globs allowed (``"backbone.layer*"``); see
@@ -293,11 +293,11 @@ class BiasMonitor(Callback):
     def _new_measurement(self, trainer: Trainer, module: LightningModule) -> Measurement:
         options = self.channel_dim, self.estimator, self.threshold, self.num_groups, self.group_by
         layers = list(dict.fromkeys(self._layers_of(module).values()))
+        length = dataset_length(trainer, self.dataloader_idx)
         if self._protocol is not None:
             first_only = "units_of_first_seed" in self._protocol.get("oddities", ())
             apart = bool(self._protocol.get("frames_apart", False))
-            return PairMeasurement(layers, self.inputs, *options, first_only, apart)
-        length = dataset_length(trainer, self.dataloader_idx)
+            return PairMeasurement(layers, self.inputs, length, *options, first_only, apart)
         num_clips = self.num_clips if length is None else min(self.num_clips, length)
         return BiasMeasurement(layers, self.triplets, self.inputs, num_clips, *options)
 
@@ -329,6 +329,8 @@ class BiasMonitor(Callback):
         found = measurement.conclude(trainer, module)
         if not found:
             return False
+        if self._protocol is not None and isinstance(measurement, PairMeasurement):
+            self._protocol |= as_measured(self._protocol, measurement.measured)
         names = self._layers_of(trainer.lightning_module)
         biases = {name: found[layer] for name, layer in names.items()}
         numbers = {layer: summarize(bias) for layer, bias in biases.items()}
@@ -339,7 +341,8 @@ class BiasMonitor(Callback):
         if changed:
             rank_zero_warn(
                 f"This bias cannot be compared with the last one, which was measured otherwise ({'; '.join(changed)}). "
-                "The curves begin anew; bias.csv says of every row how it was measured."
+                "The figures begin anew, and bias.csv says of every row how it was measured; loggers go on in the same "
+                "curves, so use another name (BiasMonitor(name=...)) or another run to tell them apart there."
             )
         self.history.append(record)
         for logger in trainer.loggers:

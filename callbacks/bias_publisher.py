@@ -17,7 +17,7 @@ from ..files import remove_leftovers
 from ..metrics import LayerBias
 from ..visualization import png_bytes, rendered
 from .bias_files import PendingFiles, history_csv, measurement_json
-from .bias_report import about, caption_of, draw_report, print_report
+from .bias_report import about, caption_of, draw_report, intervals_of, print_report
 from .dashboard import lay_out_dashboard, log_factors, log_text
 from .loggers import log_image
 
@@ -84,7 +84,7 @@ class BiasPublisher:
                 figure.clear()  # its cycles of references would keep megabytes until the next garbage collection
         try:
             if not self._laid_out:
-                lay_out_dashboard(loggers, pages, static_dropout)
+                lay_out_dashboard(loggers, pages, static_dropout, intervals_of(self.settings))
                 self._laid_out = True
             if not self._explained:
                 for title, text in about(record, self.settings, self.name).items():

@@ -26,7 +26,7 @@ from ..visualization import (
 from .measure_identity import alike
 from .measuring import terminal
 
-__all__ = ("about", "caption_of", "draw_report", "print_report")
+__all__ = ("about", "caption_of", "draw_report", "intervals_of", "print_report")
 
 Record = Mapping[str, Any]
 
@@ -91,12 +91,23 @@ def caption_of(record: Record, settings: Mapping[str, Any]) -> str:
     styles = "+".join(settings.get("style_names", [])) or settings.get("triplets", "custom")
     if "jitter" in settings:
         styles += f", {settings['jitter']['mode']} flow jitter"
-    how = f"estimator {settings['estimator']}, λ={settings['threshold']}"
-    if "protocol" not in settings:
-        return f"step {record['step']}, {clips} clips, {styles}, {how}, ± 95 % intervals"
-    seeds = len(settings.get("seeds", ()))
-    over = f"± over {seeds} seeds" if seeds > 1 else "± 95 % intervals"
-    return f"step {record['step']}, {clips} pairs by {settings['protocol']}, {styles}, {how}, {over}"
+    how = f"estimator {settings['estimator']}, λ={settings['threshold']}, ± {intervals_of(settings)}"
+    what = f"pairs by {settings['protocol']}" if "protocol" in settings else "clips"
+    return f"step {record['step']}, {clips} {what}, {styles}, {how}"
+
+
+def intervals_of(settings: Mapping[str, Any]) -> str:
+    """What the intervals of a measurement are, in two words or three.
+
+    Args:
+        settings: of the monitor.
+
+    Example:
+        >>> intervals_of({"seeds": [1, 2, 3, 4], "protocol": "kowal-action"}), intervals_of({"seed": 0})
+        ('intervals over 4 seeds', '95 % intervals')
+    """
+    seeds = settings.get("seeds", ()) if "protocol" in settings else ()
+    return f"intervals over {len(seeds)} seeds" if len(seeds) > 1 else "95 % intervals"
 
 
 def about(record: Record, settings: Mapping[str, Any], name: str = "bias") -> dict[str, str]:
@@ -147,8 +158,8 @@ def draw_report(
     before = measurements[0] if len(same) > 1 else None
     scores = {layer: bias.unit_scores.numpy() for layer, bias in biases.items()}
     figures = {
-        "curves": bias_curves(steps, measurements, caption),
-        "layers": layer_shares_figure(numbers, before, caption, f"at step {steps[0]}"),
+        "curves": bias_curves(steps, measurements, caption, intervals_of(settings)),
+        "layers": layer_shares_figure(numbers, before, caption, f"at step {steps[0]}", intervals_of(settings)),
         "encodings": encoding_bars(numbers, caption),
         "encoding_curves": encoding_curves(steps, measurements, caption),
         "units": unit_scatter(scores, settings["threshold"], caption),

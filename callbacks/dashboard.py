@@ -98,7 +98,10 @@ def _close(writers: dict[str, SummaryWriter]) -> None:
 
 
 def lay_out_dashboard(
-    loggers: Iterable[Logger], pages: Mapping[str, Sequence[str]], static_dropout: bool = False
+    loggers: Iterable[Logger],
+    pages: Mapping[str, Sequence[str]],
+    static_dropout: bool = False,
+    intervals: str = "95 % intervals",
 ) -> None:
     """Give TensorBoard a *Custom Scalars* page: static and dynamic of a layer in one chart, with their intervals.
 
@@ -108,6 +111,7 @@ def lay_out_dashboard(
         loggers: of the Trainer.
         pages: the layers of every monitor by its name.
         static_dropout: whether StaticDropout is at work, which has charts of its own.
+        intervals: what the bands are.
 
     Raises:
         OSError: if it cannot be written.
@@ -116,10 +120,10 @@ def lay_out_dashboard(
     for name, layers in pages.items():
         tags = [tag_of(layer) for layer in layers]
         mark = "" if name == "bias" else f" ({name})"
-        layout[f"Static and dynamic share of each layer (%), with 95 % intervals{mark}"] = _charts(
+        layout[f"Static and dynamic share of each layer (%), with {intervals}{mark}"] = _charts(
             {tag: _band(name, tag) for tag in tags}
         )
-        layout[f"Units that encode static or dynamic alone (%), with 95 % intervals{mark}"] = _charts(
+        layout[f"Units that encode static or dynamic alone (%), with {intervals}{mark}"] = _charts(
             {tag: _band(f"units/{name}", tag) for tag in tags}
         )
     if static_dropout:

@@ -25,7 +25,7 @@ def measure_of(settings: Mapping[str, Any]) -> dict[str, Any]:
     """
     measure = {name: settings[name] for name in ("estimator", "threshold") if name in settings}
     measure["protocol"] = str(settings.get("protocol", settings.get("triplets", "custom")))
-    for name in ("style_set", "style_hash"):
+    for name in ("style_set", "style_hash", "flow"):
         if name in settings:
             measure[name] = settings[name]
     if settings.get("oddities"):
@@ -37,7 +37,7 @@ def measure_of(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def differences(first: Record, second: Record) -> list[str]:
-    """In what two measurements must not be compared; a record without ``measure`` agrees with all.
+    """In what two measurements must not be compared, as sentences; empty where they may be.
 
     Args:
         first: a record of a BiasMonitor.
@@ -49,9 +49,7 @@ def differences(first: Record, second: Record) -> list[str]:
         >>> differences(a, b)
         ["estimator: 'paper' and 'released'"]
     """
-    ours, theirs = first.get("measure"), second.get("measure")
-    if ours is None or theirs is None:
-        return []
+    ours, theirs = first.get("measure", {}), second.get("measure", {})
     names = dict.fromkeys([*ours, *theirs])
     return [
         f"{name}: {ours.get(name)!r} and {theirs.get(name)!r}" for name in names if ours.get(name) != theirs.get(name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
@@ -89,6 +90,8 @@ class Measurement(ABC):
         """Why nothing can be measured, once that is known: a model that gives NaN, for instance."""
         self.num_seen = 0
         """Clips measured on this rank."""
+        self.tally: Counter[tuple[int, int]] = Counter()
+        """What a measurement counts besides, on this rank; of all ranks once the result is computed."""
 
     @abstractmethod
     def add(self, trainer: Trainer, module: LightningModule, batch: Any) -> None:
@@ -169,11 +172,13 @@ class Measurement(ABC):
         keys = list(self.metrics)
         if trainer.world_size > 1:
             # A rank that saw no clip does not know the layers' sizes, but has to take part in the merge.
-            reports: list[tuple[str, dict[Hashable, int]]] = [("", {})] * trainer.world_size
-            mine = (self.problem, {key: metric.num_channels for key, metric in self.metrics.items()})
+            reports: list[tuple[str, dict[Hashable, int], Counter[tuple[int, int]]]] = [("", {}, Counter())]
+            reports *= trainer.world_size
+            mine = (self.problem, {key: metric.num_channels for key, metric in self.metrics.items()}, self.tally)
             torch.distributed.all_gather_object(reports, mine)
-            self.problem = next((problem for problem, _ in reports if problem), "")
-            sizes = {key: size for _, found in reports for key, size in found.items()}
+            self.problem = next((problem for problem, _, _ in reports if problem), "")
+            sizes = {key: size for _, found, _ in reports for key, size in found.items()}
+            self.tally = sum((tally for _, _, tally in reports), Counter())
             for key, num_channels in sizes.items():
                 self.metric(key, num_channels, module.device)
             keys = list(sizes)

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule
+from lightning.pytorch.utilities import rank_zero_warn
 from timm.scheduler.scheduler import Scheduler as TimmScheduler
 from torch import nn
 from torch.optim import Optimizer
@@ -46,6 +47,25 @@ class RecipeModule(LightningModule):
         self._optimizer, self._lr_scheduler = optimizer, lr_scheduler
         self.norm_weight_decay = norm_weight_decay
         self.learning_rates = dict(learning_rates or {})
+        self.random_weights = False
+        """Whether a network by name still has the random weights that it was made with, as far as is known."""
+        self.register_load_state_dict_post_hook(_note_loaded_weights)  # type: ignore[no-untyped-call]
+
+    def on_fit_start(self) -> None:
+        """What is trained is no longer random."""
+        self.random_weights = False
+
+    def on_validation_start(self) -> None:
+        """Tell of random weights, whose numbers look like others."""
+        if self.random_weights and self.trainer.state.fn != "fit":
+            rank_zero_warn(
+                "The network has random weights: nothing was trained or loaded, unless you have set weights yourself. "
+                "Give a checkpoint of weights with --model.checkpoint, or one of a training with --ckpt_path."
+            )
+
+    def on_test_start(self) -> None:
+        """See :meth:`on_validation_start`."""
+        self.on_validation_start()
 
     @property
     def model_dtype(self) -> torch.dtype:
@@ -84,3 +104,9 @@ class RecipeModule(LightningModule):
         if epochs > 0 and math.isfinite(steps) and self.trainer.max_steps < 0:
             return self.trainer.global_step * epochs / steps
         return float(self.trainer.current_epoch)
+
+
+def _note_loaded_weights(module: nn.Module, incompatible: Any) -> None:
+    """Weights that somebody has loaded are not random."""
+    if isinstance(module, RecipeModule):
+        module.random_weights = False

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import warnings
 import weakref
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -137,6 +138,7 @@ class VideoClassifier(RecipeModule):
             rank_zero_info(str(report))
             self.loaded_from = report.path
             self._keep_form(model_args)
+        self.random_weights = isinstance(model, str) and inflate is None and checkpoint is None
         self.channels_last = channels_last
         if channels_last:
             for weights in self.model.parameters():
@@ -313,7 +315,9 @@ class VideoClassifier(RecipeModule):
     def _log_metrics(self, metrics: MetricCollection, stage: str) -> None:
         if self.trainer.world_size == 1 and not metrics[f"{stage}/top1"].update_called:
             return  # under DDP every rank takes part in the merge
-        values = metrics.compute()
+        with warnings.catch_warnings():  # of ranks whose clips all have no label
+            warnings.filterwarnings("ignore", message=r"The ``compute`` method of metric \w+ was called before")
+            values = metrics.compute()
         counts = values.pop(f"{stage}/classes")
         accuracy = counts[:, 0] / counts[:, 4]  # true positives over clips of the class; NaN without clips
         self.class_accuracy = 100 * accuracy.cpu()

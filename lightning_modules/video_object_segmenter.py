@@ -139,6 +139,7 @@ class VideoObjectSegmenter(RecipeModule):
         if checkpoint is not None:
             load_checkpoint(self.model, checkpoint)
         self._backbone_weights = pretrained if checkpoint is None else False
+        self.random_weights = isinstance(model, str) and checkpoint is None
         self.register_load_state_dict_post_hook(_keep_loaded_weights)  # type: ignore[no-untyped-call]
         self.loss = SegmentationLoss(boundary_weight, ssim_weight, iou_weight, boundary_radius)
         self.flip_average, self.turn_flow = flip_average, turn_flow

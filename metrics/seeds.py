@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..errors import OptionError
 from .bias import LayerBias
-from .encodings import encode_units
+from .encodings import encode_units, unit_percentages
 
 __all__ = ("combine_seeds", "seed_interval")
 
@@ -49,7 +49,8 @@ def combine_seeds(results: Sequence[LayerBias], threshold: float = 0.5, units_of
         units_of_first_seed: take all that concerns single units from the first seed alone, as the authors do.
 
     Returns:
-        Shares, scores and percentages of units are means of those of the seeds; ``num_clips`` is their sum.
+        Shares and scores, also those of units, are means over seeds; a unit's encoding is that of its mean scores, and
+        the interval of the percentages comes from those of the seeds. ``num_clips`` is the sum.
 
     Raises:
         OptionError: there is no result.
@@ -72,14 +73,15 @@ def combine_seeds(results: Sequence[LayerBias], threshold: float = 0.5, units_of
         return first
     shares, units = (torch.stack([getattr(one, name) for one in results]) for name in ("shares", "units"))
     unit_scores = torch.stack([one.unit_scores for one in results]).mean(0)
+    encoding = encode_units(unit_scores, threshold)
     combined = LayerBias(
         shares=shares.mean(0),
         shares_interval=seed_interval(shares),
         scores=torch.stack([one.scores for one in results]).mean(0),
-        units=units.mean(0),
+        units=unit_percentages(encoding),
         units_interval=seed_interval(units),
         unit_scores=unit_scores,
-        encoding=encode_units(unit_scores, threshold),
+        encoding=encoding,
         undefined=torch.stack([one.undefined for one in results]).amax(0),
         num_clips=torch.stack([one.num_clips for one in results]).sum(),
     )

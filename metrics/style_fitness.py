@@ -53,12 +53,14 @@ class StyleLimits:
 
     Attributes:
         hellinger: the least distance of colours from the source.
+        flicker: the least change from frame to frame, in multiples of the source's.
         flow_ratio: the largest error of flow, in multiples of the source's.
         still_flicker: the largest share of change without motion, in multiples of the source's.
         correlation: the largest correlation with the source, and the largest mean over pairs of styles.
     """
 
     hellinger: float = 0.5
+    flicker: float = 0.05
     flow_ratio: float = 2.0
     still_flicker: float = 2.0
     correlation: float = NETWORK_LIMIT
@@ -79,12 +81,18 @@ class Fault:
     text: str
 
 
-def find_faults(styles: Sequence[StyleMeasures], limits: StyleLimits | None = None) -> list[Fault]:
-    """Compare what was measured with the limits; NaN crosses none.
+def find_faults(
+    styles: Sequence[StyleMeasures], limits: StyleLimits | None = None, source: StyleMeasures | None = None
+) -> list[Fault]:
+    """Compare what was measured with the limits.
+
+    NaN crosses none, with one exception: where a style has no flicker, or no correlation with the source, and the
+    source has them, the style gives the same picture whatever the clip.
 
     Args:
         styles: the measures of each style; their ``correlations`` have the key ``source`` and those of other styles.
         limits: the defaults where left out.
+        source: the measures of the source with noise; None: what is NaN in a style is taken to be so in the source.
 
     Example:
         >>> dim = StyleMeasures("dim", 0.2, 0.2, 1.0, 1.0, 1.0, correlations={"source": 0.9})
@@ -92,7 +100,8 @@ def find_faults(styles: Sequence[StyleMeasures], limits: StyleLimits | None = No
         ['hellinger', 'correlation']
     """
     limits = limits or StyleLimits()
-    faults = [fault for style in styles for fault in _faults_of(style, limits)]
+    moves, varies = (source is not None and not math.isnan(value) for value in _flicker_and_r(source))
+    faults = [fault for style in styles for fault in _faults_of(style, limits, moves, varies)]
     pairs = pair_correlations(styles)
     mean = math.fsum(pairs.values()) / len(pairs) if pairs else math.nan
     if mean > limits.correlation:
@@ -107,7 +116,26 @@ def find_faults(styles: Sequence[StyleMeasures], limits: StyleLimits | None = No
     return faults
 
 
-def _faults_of(style: StyleMeasures, limits: StyleLimits) -> Iterator[Fault]:
+def _flicker_and_r(style: StyleMeasures | None) -> tuple[float, float]:
+    return (math.nan, math.nan) if style is None else (style.flicker, style.correlations.get("source", math.nan))
+
+
+def _faults_of(style: StyleMeasures, limits: StyleLimits, moves: bool, varies: bool) -> Iterator[Fault]:
+    """Faults of a style; whether the source moves within the clips, and varies between them."""
+    change, r = _flicker_and_r(style)
+    if change < limits.flicker or (moves and math.isnan(change)):
+        text = (
+            f"gives nearly the same picture whatever the clip: it changes {0 if math.isnan(change) else change:.2f} "
+            f"times as much from frame to frame as the source, at least {limits.flicker:g} times is needed. Train it "
+            "further, or look at it with `staticdropout styles sheet`."
+        )
+        yield Fault(style.name, "flicker", text)
+    elif varies and math.isnan(r):
+        text = (
+            "gives the same picture whatever the clip, as far as single frames tell: nothing that varies over those "
+            "of the source varies over its. Look at it with `staticdropout styles sheet`."
+        )
+        yield Fault(style.name, "correlation", text)
     if style.hellinger < limits.hellinger:
         text = (
             f"changes too little colour: its histogram is {style.hellinger:.2f} from the source's, at least "
@@ -128,7 +156,7 @@ def _faults_of(style: StyleMeasures, limits: StyleLimits) -> Iterator[Fault]:
             "its input over time, or have it ignore small differences."
         )
         yield Fault(style.name, "still_flicker", text)
-    if (r := style.correlations.get("source", math.nan)) > limits.correlation:
+    if r > limits.correlation:
         text = (
             f"keeps what single frames tell: r = {r:.2f} with the source, at most {limits.correlation:g} is fit. A "
             "turn of hue alone is no style; change tones, polarity and texture."

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import BatchError, did_you_mean
+from ..errors import BatchError, OptionError, did_you_mean
 from .flow_colours import flow_to_colour
 from .flow_jitter import FlowJitter
 from .keyed_draws import KeyedDraws, key_names
@@ -93,10 +93,17 @@ class FlowTriplets(StyledTriplets):
 
         Raises:
             BatchError: an entry is missing or not as described.
+            OptionError: a style needs neighbouring frames, and the batch has single ones.
         """
         image, flow = self._entry(batch, self.image), self._entry(batch, self.flow)
         _check_shapes(image, flow)
         check_unit_range(image, "images")
+        temporal = [style.name for style in self.styles if style.temporal]
+        if temporal and image.ndim == 4:
+            raise OptionError(
+                f"The style {temporal[0]!r} looks at neighbouring frames, and the batch has single ones. Write styled "
+                "frames first (`staticdropout data stylize`), and measure on these."
+            )
         names = key_names(batch.get(self.id) if keys is None else keys, image.shape[0])
         jittered = self.jitter(flow, names)
         clips = image.unsqueeze(2) if image.ndim == 4 else image.transpose(1, 2)

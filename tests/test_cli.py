@@ -17,6 +17,7 @@ from staticdropout import __version__, cli
 from staticdropout.callbacks import BiasMonitor, DropoutFreeFinetune, ShuffleConfusion, StaticDropout
 from staticdropout.config_files import find_config, load_config, packaged_configs
 from staticdropout.datamodules import write_moving_shapes
+from staticdropout.errors import VideoDecodeError
 from staticdropout.verbs import VERBS
 
 
@@ -305,3 +306,13 @@ def test_subcommands_of_others_are_handed_on(monkeypatch: pytest.MonkeyPatch) ->
     cli.main(["login", "--fast"])
     assert seen == [["login", "--fast"]]
     assert sys.argv == before
+
+
+def test_what_a_worker_process_says_is_one_sentence_with_the_options_of_the_command() -> None:
+    raised = VideoDecodeError(
+        "Caught VideoDecodeError in DataLoader worker process 1.\nOriginal Traceback (most recent call last):\n"
+        "  File \"x.py\", line 1, in <module>\nstaticdropout.errors.VideoDecodeError: Cannot read 'a': broken. "
+        "Take --data.reader pyav.\n"
+    )
+    assert cli._in_words_of(["data"], str(raised)) == "Cannot read 'a': broken. Take --reader pyav."
+    assert cli._in_words_of(["validate"], str(raised)) == "Cannot read 'a': broken. Take --data.reader pyav."

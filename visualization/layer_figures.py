@@ -33,15 +33,20 @@ def _rows(layers: list[str], height: float) -> tuple[Figure, Axes, np.ndarray]:
 
 
 def layer_shares_figure(
-    measurement: Measurement, before: Measurement | None = None, caption: str = "", label: str = "first"
+    measurement: Measurement,
+    before: Measurement | None = None,
+    caption: str = "",
+    label: str = "first",
+    intervals: str = "95 % intervals",
 ) -> Figure:
-    """Static and dynamic share of every layer with 95 % intervals, one row a layer.
+    """Static and dynamic share of every layer with intervals, one row a layer.
 
     Args:
         measurement: ``{layer: numbers}``.
         before: an earlier measurement, drawn as hollow marks.
         caption: how it was measured.
         label: what the earlier measurement is called.
+        intervals: what the bars are.
 
     Example:
         >>> numbers = {"static": 40.0, "static_interval": 1.0, "dynamic": 30.0, "dynamic_interval": 1.0}
@@ -68,7 +73,7 @@ def layer_shares_figure(
     if before is not None:
         handles.append(Line2D([], [], linestyle="", marker="o", markerfacecolor="white", markeredgecolor=MUTED))
         names.append(label)
-    text = "Bars: 95 % intervals. " + reference_text()
+    text = f"Bars: {intervals}. {reference_text()}"
     return finish(figure, "Static and dynamic share of each layer", f"{text}\n{caption}", names, handles)
 
 

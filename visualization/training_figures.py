@@ -50,13 +50,19 @@ def _entitle(axes: Sequence[Axes], layers: Sequence[str]) -> None:
         ax.set_title(name, fontsize=8.5, color=INK, loc="left", pad=4)
 
 
-def bias_curves(steps: Sequence[int], measurements: Sequence[Measurement], caption: str = "") -> Figure:
-    """Static and dynamic share of every layer over training, with 95 % intervals (as Fig. 10 of Kowal et al.).
+def bias_curves(
+    steps: Sequence[int],
+    measurements: Sequence[Measurement],
+    caption: str = "",
+    intervals: str = "95 % intervals",
+) -> Figure:
+    """Static and dynamic share of every layer over training, with intervals (as Fig. 10 of Kowal et al.).
 
     Args:
         steps: optimizer step of each measurement, ``(M,)``.
         measurements: M measurements.
         caption: how it was measured, for instance the style set and the number of clips.
+        intervals: what the bands are.
 
     Returns:
         One panel a layer of the last measurement, from 0 to 50 %, which no share can leave.
@@ -86,7 +92,7 @@ def bias_curves(steps: Sequence[int], measurements: Sequence[Measurement], capti
     axes[0].set_yticks(range(0, 51, 10))
     step_axis(axes[0], steps)
     handles = [Line2D([], [], color=COLORS[factor], marker="o", markersize=3) for factor in ("static", "dynamic")]
-    text = "Bands: 95 % intervals. " + reference_text()
+    text = f"Bands: {intervals}. {reference_text()}"
     names = ("static", "dynamic")
     return finish(figure, "Static and dynamic share over training", f"{text}\n{caption}", names, handles)
 

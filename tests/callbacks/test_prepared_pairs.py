@@ -6,6 +6,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,15 +14,15 @@ import torch
 from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Subset, default_collate
 from toys import ToyClassifier, make_trainer
 
 from staticdropout.callbacks import BiasMonitor
 from staticdropout.callbacks.batches import VideoInputs
 from staticdropout.callbacks.pair_measurement import PairMeasurement
 from staticdropout.callbacks.prepared_pairs import pair_pictures, read_pairs
-from staticdropout.errors import BatchError
-from staticdropout.metrics import ENCODINGS, PairedBias, combine_seeds
+from staticdropout.errors import BatchError, OptionError
+from staticdropout.metrics import ENCODINGS, PairedBias, combine_seeds, merge_moments
 from staticdropout.models import SlowFast
 from staticdropout.models.features import capture
 from staticdropout.perturbations import VideoTriplets
@@ -283,3 +284,85 @@ def test_frames_of_a_clip_are_samples_of_their_own_where_the_protocol_says_so(tm
     (found,) = measurement.compute(make_trainer(tmp_path), module).values()
     torch.testing.assert_close(found.unit_scores, expected.compute().unit_scores, rtol=0, atol=1e-5)
     assert int(found.num_clips) == (16 if apart else 8)
+
+
+def test_pairs_that_a_distributed_sampler_repeats_are_left_out(tmp_path: Path) -> None:
+    items = [Pairs()[index] for index in range(11)]
+    alone = PairMeasurement(["backbone.layer2"], VideoInputs(), 11)
+    module, trainer = seeded().eval(), make_trainer(tmp_path)
+    alone.add(trainer, module, default_collate(items))
+    ranks = []
+    for rank in range(2):
+        measurement = PairMeasurement(["backbone.layer2"], VideoInputs(), 11)
+        own = SimpleNamespace(world_size=2, global_rank=rank, precision_plugin=trainer.precision_plugin)
+        measurement.add(own, module, default_collate([*items, items[0]][rank::2]))  # type: ignore[arg-type]
+        ranks.append(measurement)
+    assert [sum(measurement.tally.values()) for measurement in ranks] == [6, 5]
+    key = ("backbone.layer2", 1)
+    moments = merge_moments(torch.stack([measurement.metrics[key].moments for measurement in ranks]))
+    torch.testing.assert_close(moments, alone.metrics[key].moments, rtol=1e-5, atol=1e-6)
+
+
+def test_a_seed_without_two_pairs_of_each_factor_is_left_out_and_told(tmp_path: Path) -> None:
+    data = PairData(pairs_per_seed=16)
+    data.val_dataloader = lambda: DataLoader(Subset(Pairs(), range(16 + 3)), 8)  # type: ignore[method-assign]
+    with pytest.warns(UserWarning, match=r"measured were 16 for \[1\]"):
+        monitor = measure(tmp_path, data)
+    assert monitor.settings["seeds"] == [1]
+    assert monitor.settings["interval"].startswith("95 %")
+    only = PairData(seeds=[1])
+    only.val_dataloader = lambda: DataLoader(Subset(Pairs(), range(16)), 8)  # type: ignore[method-assign]
+    expected = measure(tmp_path / "only", only).latest["backbone.layer2"]
+    torch.testing.assert_close(monitor.latest["backbone.layer2"].shares, expected.shares)
+
+
+def test_pairs_of_one_factor_alone_are_no_measurement(tmp_path: Path) -> None:
+    data = PairData()
+    data.val_dataloader = lambda: DataLoader(Subset(Pairs(), range(0, 16, 2)), 8)  # type: ignore[method-assign]
+    with pytest.warns(UserWarning, match=r"no seed has two of each factor \(seed 1: 8 static, 0 dynamic\)"):
+        monitor = measure(tmp_path, data)
+    assert monitor.history == []
+
+
+@pytest.mark.parametrize(
+    "protocol",
+    [
+        "kowal-action",
+        {"seeds": [1]},
+        {"protocol": "mine", "seeds": 1},
+        {"protocol": "mine", "oddities": None},
+        {"protocol": "mine", "style_names": [1]},
+        {"protocol": "mine", "path": Path("a")},
+    ],
+)
+def test_a_data_module_that_describes_its_pairs_otherwise_is_told_before_anything_is_measured(
+    tmp_path: Path, protocol: Any
+) -> None:
+    data = PairData()
+    data.pair_protocol = protocol
+    with pytest.raises(OptionError, match="dict of plain values with 'protocol'"):
+        measure(tmp_path, data)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"factor": torch.zeros(2, 1).long()}, "'factor', one a pair"),
+        ({"factor": torch.tensor([0.0, 1.0])}, "'factor', one a pair"),
+        ({"factor": torch.tensor([0, 2])}, "0 static, 1 dynamic; found numbers from 0 to 2"),
+        ({"seed": ["1", "1"]}, "'seed', one a pair"),
+    ],
+)
+def test_factors_and_seeds_that_are_no_numbers_are_refused(change: dict[str, Any], message: str) -> None:
+    batch: dict[str, Any] = {"video": torch.rand(2, 3, 4, 8, 8), "paired_video": torch.rand(2, 3, 4, 8, 8)}
+    batch |= {"factor": torch.tensor([0, 1]), "seed": torch.tensor([1, 1])} | change
+    with pytest.raises(BatchError, match=message):
+        read_pairs(batch, VideoInputs())
+
+
+def test_a_network_of_one_stream_is_not_called_with_two_pathways(tmp_path: Path) -> None:
+    video, slow = torch.rand(2, 3, 16, 16, 16), torch.rand(2, 3, 4, 16, 16)
+    batch: dict[str, Any] = {"video": video, "paired_video": video, "slow": slow, "paired_slow": slow}
+    batch |= {"factor": torch.tensor([0, 1]), "seed": torch.tensor([1, 1]), "id": ["a", "b"]}
+    with pytest.raises(BatchError, match=r"that is for SlowFast. Leave out the data module's slow_frames"):
+        PairMeasurement(["backbone.layer1"], VideoInputs()).add(make_trainer(tmp_path), seeded().eval(), batch)
