@@ -17,8 +17,9 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ..errors import BatchError
-from ..metrics import LayerBias, PairedBias, StaticDynamicBias
+from ..metrics import LayerBias
 from ..metrics.bias import Estimator
+from ..metrics.bias_metric import BiasMetric
 from .batch_entries import describe
 from .batches import VideoInputs
 from .measuring import float64_device
@@ -62,7 +63,7 @@ class Measurement(ABC):
             default what :attr:`videos_by_default` says.
     """
 
-    metric_class: ClassVar[type[StaticDynamicBias | PairedBias]]
+    metric_class: ClassVar[type[BiasMetric]]
     videos_by_default: bool = False
     """Whether clips are frames of videos, which belong into one group, unless ``group_by`` says otherwise."""
 

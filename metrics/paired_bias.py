@@ -3,20 +3,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
-from .bias import FACTORS, Estimator, LayerBias, check_estimator, layer_bias
-from .correlation import WEIGHT, empty_moments, merge_moments, pair_moments
-from .static_dynamic_bias import check_features
+from .bias import FACTORS, LayerBias
+from .bias_metric import BiasMetric, check_features
+from .correlation import WEIGHT, merge_moments, pair_moments
 
 __all__ = ("PairedBias",)
 
 
-class PairedBias(Metric):
+class PairedBias(BiasMetric):
     """:class:`~staticdropout.metrics.StaticDynamicBias` for pairs of inputs, each of which shares one factor.
 
     The authors' code samples pairs: some share their statics, others their dynamics, and no clip need be in both
@@ -49,30 +46,6 @@ class PairedBias(Metric):
         [0.0, 100.0, 0.0, 0.0]
     """
 
-    is_differentiable = False
-    higher_is_better = None
-    full_state_update = False
-
-    moments: Tensor
-
-    def __init__(
-        self,
-        num_channels: int,
-        estimator: Estimator = "paper",
-        threshold: float = 0.5,
-        num_groups: int = 20,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        if num_channels < 1 or num_groups < 1:
-            raise ValueError(f"num_channels and num_groups must be positive, found {num_channels} and {num_groups}.")
-        check_estimator(estimator, threshold)
-        self.num_channels = num_channels
-        self.estimator: Estimator = estimator
-        self.threshold = threshold
-        self.num_groups = num_groups
-        self.add_state("moments", empty_moments(num_groups, 2, num_channels), dist_reduce_fx=merge_moments)
-
     def update(self, first: Tensor, second: Tensor, factor: Tensor, index: Tensor | None = None) -> None:
         """Add a batch of pairs, given as the features ``(N, C)`` of both sides and the factor that each shares."""
         check_features({"first": first, "second": second}, (len(first), self.num_channels))
@@ -96,4 +69,5 @@ class PairedBias(Metric):
     def compute(self) -> LayerBias:
         """Return the bias of the layer over all pairs of all ranks."""
         pairs = self.moments[:, :, WEIGHT, 0].sum().round().long()
-        return layer_bias(self.moments, self.estimator, self.threshold)._replace(num_clips=pairs)
+        bias: LayerBias = super().compute()
+        return bias._replace(num_clips=pairs)

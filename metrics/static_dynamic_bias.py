@@ -3,43 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
-from .bias import Estimator, LayerBias, check_estimator, layer_bias
-from .correlation import WEIGHT, empty_moments, merge_moments, pair_moments
+from .bias_metric import BiasMetric, check_features
+from .correlation import WEIGHT, merge_moments, pair_moments
 
-__all__ = ("StaticDynamicBias", "check_features")
-
-
-def check_features(sides: Mapping[str, Tensor], shape: tuple[int, int]) -> None:
-    """Check that features can be correlated.
-
-    Args:
-        sides: features by the name of what they are of.
-        shape: that all must have, (N, C).
-
-    Raises:
-        ValueError: some have another shape, or NaN or infinity in them.
-
-    Example:
-        >>> check_features({"anchor": torch.zeros(2, 3)}, (2, 3))
-    """
-    for name, features in sides.items():
-        if features.shape != shape:
-            raise ValueError(f"{name}: expected shape {shape}, found {tuple(features.shape)}.")
-        if not features.isfinite().all():
-            raise ValueError(
-                f"{name}: the features contain NaN or infinity, so nothing can be correlated. "
-                "Check the model's weights and the precision it runs in."
-            )
+__all__ = ("StaticDynamicBias",)
 
 
-class StaticDynamicBias(Metric):
+class StaticDynamicBias(BiasMetric):
     """Share of a layer and number of its units that encode static and dynamic information (Kowal et al., Sec. 3.2).
 
     As input to ``update`` the metric accepts the features of the three inputs of a triplet, averaged over space and
@@ -81,30 +54,6 @@ class StaticDynamicBias(Metric):
         [0.0, 100.0, 0.0, 0.0]
     """
 
-    is_differentiable = False
-    higher_is_better = None
-    full_state_update = False
-
-    moments: Tensor
-
-    def __init__(
-        self,
-        num_channels: int,
-        estimator: Estimator = "paper",
-        threshold: float = 0.5,
-        num_groups: int = 20,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        if num_channels < 1 or num_groups < 1:
-            raise ValueError(f"num_channels and num_groups must be positive, found {num_channels} and {num_groups}.")
-        check_estimator(estimator, threshold)
-        self.num_channels = num_channels
-        self.estimator: Estimator = estimator
-        self.threshold = threshold
-        self.num_groups = num_groups
-        self.add_state("moments", empty_moments(num_groups, 2, num_channels), dist_reduce_fx=merge_moments)
-
     def update(self, anchor: Tensor, same_static: Tensor, same_dynamic: Tensor, index: Tensor | None = None) -> None:
         """Add a batch of triplets, given as features ``(N, C)`` of each of the three inputs."""
         sides = {"anchor": anchor, "same_static": same_static, "same_dynamic": same_dynamic}
@@ -119,7 +68,3 @@ class StaticDynamicBias(Metric):
             for other in (same_static, same_dynamic)
         ]
         self.moments = merge_moments(torch.stack([self.moments, torch.stack(pairs, dim=1)]))
-
-    def compute(self) -> LayerBias:
-        """Return the bias of the layer over all clips of all ranks."""
-        return layer_bias(self.moments, self.estimator, self.threshold)
