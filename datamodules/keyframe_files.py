@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ __all__ = (
     "clip_folder",
     "find_keyframes",
     "guide_folder",
+    "keyframes_digest",
     "pictures_in",
     "training_folder",
 )
@@ -158,6 +160,25 @@ def find_keyframes(train: Path, filtered: bool = False, guides: Sequence[str] = 
         _check_sizes(keyframe)
         found.append(keyframe)
     return found
+
+
+def keyframes_digest(keyframes: Sequence[Keyframe]) -> str:
+    """Return 16 hexadecimal digits that stand for all that is trained on: a SHA-256 of names, uses and files.
+
+    It does not depend on where the folder is.
+
+    Raises:
+        AnnotationError: a file cannot be read.
+    """
+    digest = hashlib.sha256()
+    for keyframe in sorted(keyframes):
+        for use, file in enumerate((keyframe.source, keyframe.painted, keyframe.mask, *keyframe.guides)):
+            try:
+                content = b"" if file is None else file.read_bytes()
+            except OSError as error:
+                raise AnnotationError(f"{str(file)!r} cannot be read: {error.strerror or error}.") from error
+            digest.update(f"{keyframe.name} {use} {len(content)}\n".encode() + content)
+    return digest.hexdigest()[:16]
 
 
 _MADE = "It is computed from all frames of the clip: name them with frames (a video or a folder), or put them into"

@@ -14,11 +14,21 @@ from torch.utils.data import Dataset
 from ..errors import AnnotationError
 from .draws import Draw, ShuffledDraws, hashed
 from .keyframe_files import Keyframe
-from .pictures import read_picture
+from .pictures import read_layer, read_picture
 
-__all__ = ("KeyframePatches", "PatchDraws", "PatchPlace", "PatchSource", "read_pixels", "read_source", "valid_centres")
+__all__ = (
+    "KeyframePatches",
+    "PatchDraws",
+    "PatchPlace",
+    "PatchSource",
+    "read_painted",
+    "read_pixels",
+    "read_source",
+    "valid_centres",
+)
 
 _EROSION = 7
+_OPAQUE, _HALF = 255, 128
 
 
 class PatchSource(NamedTuple):
@@ -59,6 +69,21 @@ def read_pixels(*paths: Any) -> Tensor:
     return torch.cat(pixels).float() / 127.5 - 1
 
 
+def read_painted(keyframe: Keyframe) -> tuple[Tensor, Tensor]:
+    """Read a painting as ``(3, H, W)`` in [-1, 1], and where it is opaque, ``(H, W)``.
+
+    What is transparent was not painted: the frame shows through there.
+
+    Raises:
+        VideoDecodeError: a file cannot be read.
+    """
+    colours, alpha = (torch.from_numpy(part) for part in read_layer(keyframe.painted))
+    painted = colours.permute(2, 0, 1).float() / 127.5 - 1
+    if alpha.min() < _OPAQUE:
+        painted = torch.lerp(read_pixels(keyframe.source), painted, alpha.float() / _OPAQUE)
+    return painted, alpha > _HALF
+
+
 def valid_centres(mask: Tensor) -> Tensor:
     """The pixels that may be the centre of a patch: those whose 7x7 neighbours all lie in the picture and its mask.
 
@@ -77,28 +102,40 @@ def valid_centres(mask: Tensor) -> Tensor:
 
 
 def read_source(keyframe: Keyframe, patch_size: int) -> PatchSource:
-    """Read a keyframe.
+    """Read a keyframe. Pixels that are outside of its mask, or transparent in the painting, are no centres.
 
     Raises:
-        AnnotationError: it is smaller than a patch, or its mask leaves no room for one.
+        AnnotationError: it is smaller than a patch, or mask and painting leave no room for one.
         VideoDecodeError: a file cannot be read.
     """
-    source, painted = read_pixels(keyframe.source, *keyframe.guides), read_pixels(keyframe.painted)
+    source = read_pixels(keyframe.source, *keyframe.guides)
+    painted, opaque = read_painted(keyframe)
     height, width = painted.shape[1:]
     if min(height, width) < patch_size:
         raise AnnotationError(
             f"The keyframe {str(keyframe.source)!r} is {width}x{height} pixels, smaller than a patch "
             f"({patch_size}x{patch_size}). Use a larger one, or set a smaller patch_size."
         )
-    mask = torch.ones(height, width, dtype=torch.bool)
+    mask = opaque
     if keyframe.mask is not None:
-        mask = torch.from_numpy(read_picture(keyframe.mask).max(-1) > 128)
+        mask = torch.from_numpy(read_picture(keyframe.mask).max(-1) > _HALF)
         if not mask.any():
             raise AnnotationError(
                 f"The mask {str(keyframe.mask)!r} is empty: no pixel is above 128. Draw what is painted in white, or "
                 "remove the mask folder: without masks all of a picture counts."
             )
-    centres = valid_centres(mask)
+    if not opaque.any():
+        raise AnnotationError(
+            f"The painting {str(keyframe.painted)!r} is transparent everywhere. Paint on it, or save it with the layer "
+            "that was painted."
+        )
+    centres = valid_centres(mask & opaque)
+    if not len(centres) and not opaque.all():
+        raise AnnotationError(
+            f"The painting {str(keyframe.painted)!r} is transparent, or outside of its mask, nearly everywhere: "
+            f"nowhere are {_EROSION}x{_EROSION} painted pixels together. Paint a larger region, or save it without "
+            "transparency."
+        )
     if not len(centres):
         raise AnnotationError(
             f"The mask {str(keyframe.mask or keyframe.source)!r} leaves no place for a patch: nowhere are {_EROSION}x"

@@ -51,7 +51,7 @@ def prepare_keyframes(
         radius: their distance.
 
     Raises:
-        AnnotationError: a keyframe is no frame of the clip, or not of its size.
+        AnnotationError: a keyframe is no frame of the clip, or not of its size; or the clip has one frame.
         OptionError: ``NAME_gen/input`` holds another clip, or nothing can be written.
     """
     target, keyframes = clip_folder(train), pictures_in(train / INPUT) or pictures_in(train / FILTERED)
@@ -66,6 +66,11 @@ def prepare_keyframes(
     ]
     if not missing:
         return
+    if len(clip) < 2:
+        raise AnnotationError(
+            f"{' and '.join(missing)} cannot be computed: they follow the motion of the clip, and {str(clip.path)!r} "
+            "has one frame. Name the whole clip with frames, or leave out prefilter and guides."
+        )
     frames = clip.read()
     places = {name: find_in_clip(file, frames, clip) for name, file in keyframes.items()}
     rank_zero_info(f"Computing {', '.join(missing)} of the {len(clip)} frames of {str(clip.path)!r}.")

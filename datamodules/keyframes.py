@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
@@ -21,10 +22,11 @@ from .keyframe_files import (
     clip_folder,
     find_keyframes,
     guide_folder,
+    keyframes_digest,
     pictures_in,
     training_folder,
 )
-from .keyframe_patches import KeyframePatches, PatchDraws, read_pixels, read_source
+from .keyframe_patches import KeyframePatches, PatchDraws, read_painted, read_pixels, read_source
 from .keyframe_preparation import prepare_keyframes
 from .loaders import make_loader
 from .option_checks import check_counts
@@ -150,11 +152,47 @@ class KeyframeDataModule(SeededDataModule):
         train = training_folder(self.root)
         if self.prefilter is None:
             self.prefilter = bool(pictures_in(train / FILTERED))
+        is_known = bool(self.keyframes)  # and has been told: a Trainer calls this again
         self.keyframes = find_keyframes(train, self.prefilter, self._guide_folders)
-        if len(self.keyframes) > _USUAL:
+        if len(self.keyframes) > _USUAL and not is_known:
             rank_zero_info(
                 f"{len(self.keyframes)} keyframes: the paper has one to {_USUAL}. More are fine where they agree; "
                 "where one place is painted in two ways, the network learns their mean."
+            )
+
+    @property
+    def trained_on(self) -> dict[str, str]:
+        """What tells these keyframes from others, as it is kept in checkpoints: ``folder`` and ``digest``."""
+        return {"folder": str(training_folder(self.root)), "digest": keyframes_digest(self.keyframes)}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The seed of the patches, and what keyframes they are cut from."""
+        return super().state_dict() | ({"keyframes": self.trained_on} if self.keyframes else {})
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on as a checkpoint says.
+
+        Raises:
+            OptionError: it was trained on other keyframes: the painting of one would be mixed with that of the other.
+        """
+        super().load_state_dict(state_dict)
+        is_training = self.trainer is not None and self.trainer.state.fn == TrainerFn.FITTING
+        if is_training and "keyframes" in state_dict:
+            self.refuse_others(state_dict["keyframes"])
+
+    def refuse_others(self, before: Any) -> None:
+        """Compare with the keyframes that a training began with, as :attr:`trained_on` told them.
+
+        Raises:
+            OptionError: they are others, or have changed.
+        """
+        now = self.trained_on
+        was = before if isinstance(before, dict) else {}
+        if was.get("digest") != now["digest"]:
+            raise OptionError(
+                f"This training began with keyframes in {was.get('folder')!r}, and those in {now['folder']!r} are "
+                "others: a frame, painting, mask or guide image differs. Give the same files, name another --output, "
+                "or start anew with --resume false (of a Trainer: without ckpt_path)."
             )
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
@@ -213,7 +251,7 @@ class _Pictures(Dataset[dict[str, Any]]):
         if index < len(self.keyframes):
             keyframe = self.keyframes[index]
             pixels = read_pixels(keyframe.source, *keyframe.guides)
-            return {"input": pixels, "target": read_pixels(keyframe.painted), "id": keyframe.name}
+            return {"input": pixels, "target": read_painted(keyframe)[0], "id": keyframe.name}
         return self._frame(self.positions[index - len(self.keyframes)])
 
     def _frame(self, position: int) -> dict[str, Any]:

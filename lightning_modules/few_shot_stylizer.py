@@ -20,6 +20,8 @@ from ..models.stylization import PatchDiscriminator, PatchGenerator, PerceptualD
 
 __all__ = ("FewShotStylizer",)
 
+_LOOK_EVERY = 50  # steps; looking waits for the device
+
 
 class FewShotStylizer(LightningModule):
     """Few-shot patch-based training (Texler et al., ACM TOG 39(4), 2020): a generator learns from patches of keyframes.
@@ -43,7 +45,9 @@ class FewShotStylizer(LightningModule):
     ``val/l1`` on the keyframes, whole. A validation step returns ``id``, ``input``, ``styled`` and, for keyframes,
     ``target``.
 
-    A checkpoint is a style: ``--styles my.ckpt``. It holds generator and discriminator; the VGG19 is not saved.
+    A checkpoint is a style: ``--styles my.ckpt``. It holds generator and discriminator; the VGG19 is not saved. A
+    training whose weights are no longer finite numbers stops with an error, at every 50th step and before a checkpoint,
+    so that none ever holds such weights.
 
     Args:
         perceptual: weights of VGG19 for the perceptual loss: a file, or ``"timm"`` to let timm download its own (548
@@ -185,6 +189,34 @@ class FewShotStylizer(LightningModule):
 
         logged |= {name: value.detach() for name, value in losses.items()}
         self.log_dict({f"train/{name}": value for name, value in logged.items()}, batch_size=len(painted))
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Stop a training that has diverged.
+
+        Raises:
+            OptionError: weights are no finite numbers.
+        """
+        if self.trainer.global_step % _LOOK_EVERY == 0:
+            self._refuse_infinite()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep weights that are no numbers from taking the place of good ones.
+
+        Raises:
+            OptionError: weights are no finite numbers.
+        """
+        self._refuse_infinite()
+
+    @torch.no_grad()
+    def _refuse_infinite(self) -> None:
+        numbers = [value for value in self.state_dict().values() if value.is_floating_point()]
+        if not bool(torch.stack([value.isfinite().all() for value in numbers]).all()):
+            raise OptionError(
+                f"The training has diverged: by step {self.trainer.global_step} weights are no finite numbers any "
+                f"more, and nothing was saved of it. Set a lower learning_rate than {self.hparams['learning_rate']:g} "
+                "(4e-4 is the paper's) and start anew (--resume false)"
+                + (", or train in precision 32-true." if self.trainer.precision != "32-true" else ".")
+            )
 
     def _losses(self, painted: Tensor, target: Tensor) -> dict[str, Tensor]:
         losses = {"l1": F.l1_loss(painted, target)}

@@ -125,7 +125,7 @@ def _faults_of(style: StyleMeasures, limits: StyleLimits, moves: bool, varies: b
     change, r = _flicker_and_r(style)
     if change < limits.flicker or (moves and math.isnan(change)):
         text = (
-            f"gives nearly the same picture whatever the clip: it changes {0 if math.isnan(change) else change:.2f} "
+            f"gives nearly the same picture for every frame: it changes {0 if math.isnan(change) else change:.2f} "
             f"times as much from frame to frame as the source, at least {limits.flicker:g} times is needed. Train it "
             "further, or look at it with `staticdropout styles sheet`."
         )

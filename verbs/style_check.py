@@ -106,10 +106,11 @@ def check_styles(
         correlation=correlation if measuring.clips >= ENOUGH else math.inf,
         flow_ratio=StyleLimits.flow_ratio if measures[0].flow_error <= SEEN else math.inf,
     )
-    report = StyleReport(measures, find_faults(measures[1:], limits), limits, measuring, draw, network, data)
+    faults = find_faults(measures[1:], limits, source=measures[0])
+    report = StyleReport(measures, faults, limits, measuring, draw, network, data)
     report.print(console)
     report.write(output, figure)
-    if report.faults:
+    if not report.is_fit:
         raise SystemExit(1)
 
 

@@ -42,6 +42,7 @@ DIGITS = {
 }
 COLUMNS = {
     "hellinger": "colour distance",
+    "flicker": "flicker",
     "flow_ratio": "times source's",
     "still_flicker": "still flicker",
     "correlation": "r source",
@@ -74,7 +75,7 @@ class StyleReport:
     def print(self, console: Console) -> None:
         """Print both tables, what is wrong and what to do."""
         limits = self.limits
-        least, times = f"colour distance ≥ {limits.hellinger:g}", " times the source's"
+        least, times = f"colour distance ≥ {limits.hellinger:g}, flicker ≥ {limits.flicker:g}", " times the source's"
         parts = (
             ("flow error", limits.flow_ratio, times),
             ("still flicker", limits.still_flicker, ""),
@@ -93,7 +94,33 @@ class StyleReport:
             subject = f"{fault.style} " if fault.style else ""
             console.print(f"Unfit: {subject}{fault.text}", markup=False, highlight=False, soft_wrap=True)
         if not self.faults:
-            console.print(f"The style set {self.measuring.styles.name} is fit for these clips.", markup=False)
+            console.print(self._verdict, markup=False, soft_wrap=True)
+
+    @property
+    def unjudged(self) -> list[str]:
+        """Which of the two measures that count most could not be judged: what is kept of motion, and of stills."""
+        source, limits = self.measures[0], self.limits
+        checks = {
+            "the error of flow": math.isinf(limits.flow_ratio) or math.isnan(source.flow_ratio),
+            "r": math.isinf(limits.correlation) or math.isnan(source.correlations[SOURCE]),
+        }
+        return [name for name, is_unknown in checks.items() if is_unknown]
+
+    @property
+    def is_fit(self) -> bool:
+        """Whether no limit is crossed, and enough could be judged to say so."""
+        return not self.faults and len(self.unjudged) < 2
+
+    @property
+    def _verdict(self) -> str:
+        name, unjudged = self.measuring.styles.name, " and ".join(self.unjudged)
+        if not self.is_fit:
+            return (
+                f"No limit is crossed, but {unjudged} could not be judged on these clips: whether the style set "
+                f"{name} is fit is not known. Give more and larger clips, with texture."
+            )
+        aside = f", as far as could be judged (not by {unjudged})" if unjudged else ""
+        return f"The style set {name} is fit for these clips{aside}."
 
     def _rows(self) -> dict[str, dict[str, float]]:
         return {

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import warnings
 from pathlib import Path
@@ -21,8 +22,17 @@ from ..models.checkpoints.reading import read_content
 
 __all__ = ("train_style",)
 
-_FIXED = {"blocks": "blocks", "filters": "filters", "guide_sigmas": "guides", "guide_radius": "guide_radius"}
-"""Settings that a training goes on with, and the options that they come from."""
+_FIXED = {
+    "blocks": "blocks",
+    "filters": "filters",
+    "guide_sigmas": "guides",
+    "guide_radius": "guide_radius",
+    "learning_rate": "learning_rate",
+    "perceptual": "perceptual",
+}
+"""Settings of the module that a training goes on with, and the options that they come from."""
+_FIXED_DATA = {"batch_size": "batch_size", "batches_per_epoch": "every"}
+"""The same of the data module: a checkpoint counts its patches by them."""
 
 
 def train_style(
@@ -71,7 +81,8 @@ def train_style(
         every: steps between two checkpoints with previews.
         previews: frames of the clip to show beside the keyframes.
         seed: of initial weights and patches.
-        resume: go on from the last checkpoint of a training that was stopped; false starts anew.
+        resume: go on from the last checkpoint of a training that was stopped, with the same keyframes and settings;
+            false starts anew.
         accelerator: cpu, gpu, mps, or auto.
         precision: of the Trainer, as 32-true or 16-mixed.
     """
@@ -80,6 +91,7 @@ def train_style(
         raise OptionError(f"output={output!r} must be a file name with a suffix, as style.ckpt.")
     if steps < 1 or every < 1:
         raise OptionError(f"steps={steps} and every={every} must be at least 1.")
+    _check_place(result)
     run = result.with_name(f"{result.stem}_training")
     last = run / "last.ckpt"
     seed_everything(seed, verbose=False)
@@ -101,9 +113,17 @@ def train_style(
         guide_sigmas=guides,
         guide_radius=guide_radius,
     )
+    before = _read(last) if resume and last.exists() else {}
+    if before:
+        _refuse_other_settings(last, before, module, data)
+    data.prepare_data()
+    data.setup("fit")
+    if before:
+        _refuse_other_settings(last, before, module, data)
+        data.refuse_others(before["KeyframeDataModule"].get("keyframes"))
     if not resume:
         _clear(run)
-    trained = _steps_of(last, module, prefilter) if last.exists() else 0
+    trained: int = before.get("global_step", 0)
     if trained > steps:
         raise OptionError(
             f"{str(last)!r} has been trained for {trained} steps, more than steps={steps}. Raise --steps, name another "
@@ -147,6 +167,7 @@ def _trainer(run: Path, steps: int, every: int, accelerator: str, precision: Any
         devices=1,
         precision=precision,
         max_steps=steps,
+        max_epochs=math.ceil(steps / every),  # the same end, said so that the progress bar can show it
         callbacks=[StylePreviews(), _LastCheckpoint(run / "last.ckpt", every)],
         logger=TensorBoardLogger(run, name="", version=""),
         default_root_dir=run,
@@ -180,30 +201,65 @@ def _clear(run: Path) -> None:
         file.unlink(missing_ok=True)
 
 
-def _steps_of(checkpoint: Path, module: FewShotStylizer, prefilter: bool | None) -> int:
-    """How many steps a checkpoint has been trained for.
+def _check_place(result: Path) -> None:
+    """Refuse to write over what no training of a style has written.
 
     Raises:
-        CheckpointError: it cannot be read.
-        OptionError: it is of another network.
+        OptionError: there is another file, or a folder.
     """
-    content: Any = read_content(checkpoint)
-    if not isinstance(content, dict) or not {"global_step", "hyper_parameters"} <= content.keys():
-        raise CheckpointError(
-            f"{str(checkpoint)!r} is no checkpoint of a training. Remove it, or start anew with --resume false."
+    if not result.exists():
+        return
+    try:
+        content: Any = read_content(result)
+        names = content["state_dict"] if "hyper_parameters" in content else ()
+        is_style = any(str(name).startswith("generator.") for name in names)
+    except (CheckpointError, TypeError, KeyError):
+        is_style = False
+    if not is_style:
+        raise OptionError(
+            f"output={str(result)!r} is there already, and no style of an earlier training: it would be lost. Name "
+            "another file."
         )
-    before = content["hyper_parameters"]
-    wanted = {option: (before.get(name), module.hparams[name]) for name, option in _FIXED.items()}
-    if prefilter is not None:
-        wanted["prefilter"] = (before.get("prefilter"), prefilter)
-    for option, (was, is_now) in wanted.items():
-        if was != is_now:
+
+
+def _read(checkpoint: Path) -> dict[str, Any]:
+    """Read the checkpoint that a training goes on from.
+
+    Raises:
+        CheckpointError: it cannot be read, or is something else.
+    """
+    hint = "Start anew with --resume false, or name another --output."
+    try:
+        content: Any = read_content(checkpoint)
+    except CheckpointError as error:
+        reason = str(error).removesuffix("Download it again.").rstrip(" .")
+        raise CheckpointError(f"The training cannot go on from its last checkpoint: {reason}. {hint}") from error
+    parts = ("hyper_parameters", "datamodule_hyper_parameters", "KeyframeDataModule")
+    is_ours = isinstance(content, dict) and all(isinstance(content.get(part), dict) for part in parts)
+    if not is_ours or not isinstance(content.get("global_step"), int):
+        raise CheckpointError(f"{str(checkpoint)!r} is no checkpoint of a training of a style. {hint}")
+    return dict(content)
+
+
+def _refuse_other_settings(
+    checkpoint: Path, before: dict[str, Any], module: FewShotStylizer, data: KeyframeDataModule
+) -> None:
+    """Compare the settings of a training with those that it began with.
+
+    Raises:
+        OptionError: one differs.
+    """
+    was, was_data = before["hyper_parameters"], before["datamodule_hyper_parameters"]
+    wanted = {option: (was.get(name), module.hparams[name]) for name, option in _FIXED.items()}
+    wanted |= {option: (was_data.get(name), getattr(data, name)) for name, option in _FIXED_DATA.items()}
+    if data.prefilter is not None:
+        wanted["prefilter"] = (was.get("prefilter"), data.prefilter)
+    for option, (then, now) in wanted.items():
+        if then != now:
             raise OptionError(
-                f"{str(checkpoint)!r} was trained with {option} {was!r}, and now it is {is_now!r}. Give the same, name "
+                f"{str(checkpoint)!r} was trained with {option} {then!r}, and now it is {now!r}. Give the same, name "
                 "another --output, or start anew with --resume false."
             )
-    steps: int = content["global_step"]
-    return steps
 
 
 def _copy(last: Path, result: Path) -> None:

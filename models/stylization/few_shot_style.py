@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...errors import CheckpointMismatchError
+from ...errors import CheckpointError, CheckpointMismatchError
 from ...perturbations.dis_flow import DisFlow, FlowEstimator
 from ...perturbations.guides import draw_guides
 from ...perturbations.styles.base import as_clip, check_clip, in_groups
@@ -41,7 +42,7 @@ class FewShotStyle(NetworkStyle):
     Raises:
         UnsafeCheckpointError: the file asks for code to be run; none of it was.
         CheckpointMismatchError: the file holds the weights of something else, or its settings do not fit its weights.
-        CheckpointError: the file is missing, damaged, or holds no weights.
+        CheckpointError: the file is missing, damaged, or holds no weights; or a setting in it makes no sense.
 
     Example:
         >>> import tempfile
@@ -61,9 +62,9 @@ class FewShotStyle(NetworkStyle):
         flow: FlowEstimator | None = None,
     ) -> None:
         generator, settings = read_generator(checkpoint)
-        self.prefilter = bool(settings.get("prefilter", False))
+        self.prefilter = _prefilter(settings, checkpoint)
         self.guide_sigmas = _sigmas(settings, generator.in_channels, checkpoint)
-        self.guide_radius = float(settings.get("guide_radius") or 10)
+        self.guide_radius = _widths([settings.get("guide_radius") or 10], "guide_radius", checkpoint)[0]
         super().__init__(generator, name or _name_of(Path(checkpoint)), half=half)
         self.temporal = self.prefilter or bool(self.guide_sigmas)
         self.flow = flow or DisFlow()
@@ -109,8 +110,29 @@ def _name_of(path: Path) -> str:
     return path.resolve().parent.name if numbered else path.stem
 
 
+def _prefilter(settings: Mapping[str, Any], checkpoint: str | Path) -> bool:
+    found = settings.get("prefilter")
+    if found is not None and not isinstance(found, bool):
+        raise CheckpointError(_senseless(checkpoint, "prefilter", found, "true or false"))
+    return bool(found)
+
+
+def _widths(values: Any, setting: str, checkpoint: str | Path) -> tuple[float, ...]:
+    is_list = isinstance(values, list | tuple)
+    if not is_list or not all(isinstance(value, int | float) and 0 < value < math.inf for value in values):
+        raise CheckpointError(_senseless(checkpoint, setting, values, "widths in pixels, numbers above 0"))
+    return tuple(float(value) for value in values)
+
+
+def _senseless(checkpoint: str | Path, setting: str, found: object, expected: str) -> str:
+    return (
+        f"{str(checkpoint)!r} says {setting}: {found!r} of its training, expected {expected}. Take the file as "
+        "`staticdropout styles train` wrote it, or load its network alone with load_generator."
+    )
+
+
 def _sigmas(settings: Mapping[str, Any], in_channels: int, checkpoint: str | Path) -> tuple[float, ...]:
-    sigmas = tuple(float(sigma) for sigma in settings.get("guide_sigmas") or ())
+    sigmas = _widths(settings.get("guide_sigmas") or (), "guide_sigmas", checkpoint)
     expected = in_channels // 3 - 1
     if len(sigmas) != expected:
         raise CheckpointMismatchError(

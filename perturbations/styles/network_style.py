@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import math
 from collections.abc import Sequence
+from numbers import Real
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -74,13 +77,10 @@ class NetworkStyle:
         self.name = name
         self.temporal = False
         self.mean, self.std = _three("mean", mean), _three("std", std)
-        self.output_range = output_range
+        self.output_range = None if output_range is None else _range(output_range)
         self.multiple, self.half = multiple, half
-        if 0 in self.std or multiple < 1 or (output_range is not None and output_range[0] == output_range[1]):
-            raise OptionError(
-                f"std must not be 0, multiple must be positive and output_range needs two different numbers; found "
-                f"{std}, {multiple} and {output_range}."
-            )
+        if 0 in self.std or multiple < 1:
+            raise OptionError(f"std must not be 0 and multiple must be positive; found {std} and {multiple}.")
         self._network = copy.deepcopy(network).eval().requires_grad_(False)
         self._running: tuple[torch.device, nn.Module] | None = None
         self._digest = weights_digest(self._network)
@@ -199,7 +199,23 @@ def weights_digest(network: nn.Module) -> str:
 
 
 def _three(name: str, values: float | Sequence[float]) -> tuple[float, float, float]:
-    numbers = [float(values)] * 3 if isinstance(values, int | float) else [float(value) for value in values]
+    numbers = _finite([values] * 3 if isinstance(values, Real) else values)
     if len(numbers) != 3:
-        raise OptionError(f"{name} must be one number or three, found {values!r}.")
+        raise OptionError(f"{name} must be one number or three, all finite; found {values!r}.")
     return numbers[0], numbers[1], numbers[2]
+
+
+def _range(values: Sequence[float]) -> tuple[float, float]:
+    numbers = _finite(values)
+    if len(numbers) != 2 or numbers[0] == numbers[1]:
+        raise OptionError(f"output_range must be two different numbers, black and white; found {values!r}.")
+    return numbers[0], numbers[1]
+
+
+def _finite(values: Any) -> list[float]:
+    """The values as floats, so that 255 and 255.0 are one style; none where one of them is no finite number."""
+    try:
+        numbers = [float(value) for value in values]
+    except (TypeError, ValueError):
+        return []
+    return numbers if all(map(math.isfinite, numbers)) else []

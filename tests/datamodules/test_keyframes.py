@@ -14,6 +14,7 @@ import torch
 from keyframe_toys import drifting_clip, load_picture, save_picture, write_keyframes
 from lightning.pytorch import seed_everything
 from numpy.lib.stride_tricks import sliding_window_view
+from PIL import Image
 from torch import Tensor
 
 from staticdropout.datamodules import keyframe_preparation
@@ -185,6 +186,48 @@ def test_centres_come_from_the_mask_alone(tmp_path: Path) -> None:
     assert centres.amax(0).tolist() == [26, 22]
 
 
+def test_a_mask_of_16_bits_counts_from_its_middle_on(tmp_path: Path) -> None:
+    root = write_keyframes(tmp_path, CLIP, PAINTED, mask=torch.ones(48, 48))
+    mask = np.full((48, 48), 60 * 257, np.uint16)
+    mask[20:30, 15:26] = 65535
+    Image.fromarray(mask).save(root / "mask/003.png")
+    loader: Any = module_of(root).train_dataloader()
+    assert loader.dataset.sources[0].centres.amin(0).tolist() == [23, 18]
+
+
+def test_where_a_painting_is_transparent_the_frame_shows_through_and_no_patch_has_its_centre(tmp_path: Path) -> None:
+    root = write_keyframes(tmp_path, CLIP, PAINTED)
+    frame, painted = load_picture(root / "input/003.png"), load_picture(root / "output/003.png")
+    alpha = torch.zeros(48, 48)
+    alpha[10:30, 5:20] = 255
+    layer = torch.cat([painted, alpha[None]]).byte().permute(1, 2, 0)
+    Image.fromarray(layer.numpy()).save(root / "output/003.png")
+    data = module_of(root)
+    loader: Any = data.train_dataloader()
+    source = loader.dataset.sources[0]
+    assert source.centres.amin(0).tolist() == [13, 8]
+    assert source.centres.amax(0).tolist() == [26, 16]
+    expected = torch.where(alpha > 0, painted, frame) / 127.5 - 1
+    torch.testing.assert_close(source.painted, expected)
+    torch.testing.assert_close(next(iter(data.val_dataloader()))["target"][0], expected)
+
+
+def test_what_is_trained_on_has_a_digest_of_every_file_wherever_the_folder_is(tmp_path: Path) -> None:
+    def digest(root: Path) -> str:
+        return module_of(root, guides=[4]).trained_on["digest"]
+
+    root = write_keyframes(tmp_path, CLIP, PAINTED, at=(3, 5), mask=torch.ones(48, 48))
+    first = digest(root)
+    shutil.copytree(root, tmp_path / "moved/b_train")
+    assert digest(tmp_path / "moved/b_train") == first
+    seen = {first}
+    for folder in ("input", "output", "mask", guide_folder(10, 4)):
+        save_picture(root / folder / "005.png", torch.full((48, 48), 0.9))
+        seen.add(digest(root))
+    shutil.rmtree(root / "mask")
+    assert len(seen | {digest(root)}) == 6
+
+
 def test_guide_images_follow_the_frame_in_the_order_that_was_asked_for(train: Path) -> None:
     for sigma, level in ((4, 0.25), (9, 0.75)):
         save_picture(train / guide_folder(10, sigma) / "003.png", torch.full((3, 48, 48), level))
@@ -242,8 +285,8 @@ def test_more_keyframes_than_the_paper_has_are_allowed_with_a_note(
     with caplog.at_level("INFO"):
         module_of(write_keyframes(tmp_path, CLIP, PAINTED, at=range(4)))
         assert "keyframes" not in caplog.text
-        module_of(write_keyframes(tmp_path, CLIP, PAINTED, at=range(5)))
-    assert "5 keyframes" in caplog.text
+        module_of(write_keyframes(tmp_path, CLIP, PAINTED, at=range(5))).setup()
+    assert caplog.text.count("5 keyframes") == 1
 
 
 BROKEN: dict[str, tuple[Callable[[Path], object], type[StaticDropoutError], str]] = {
@@ -264,6 +307,16 @@ BROKEN: dict[str, tuple[Callable[[Path], object], type[StaticDropoutError], str]
     "a mask too few": (lambda root: (root / "mask/003.png").unlink(), AnnotationError, r"no mask 003\.png"),
     "an empty mask": (
         lambda root: save_picture(root / "mask/003.png", torch.full((48, 48), 128 / 255)), AnnotationError, "is empty"
+    ),
+    "a painting on no layer": (
+        lambda root: Image.new("RGBA", (48, 48), (9, 9, 9, 0)).save(root / "output/003.png"),
+        AnnotationError, r"output/003\.png' is transparent everywhere",
+    ),
+    "a painting of a line": (
+        lambda root: Image.fromarray(np.eye(48, dtype=np.uint8)[..., None].repeat(4, -1) * 255).save(
+            root / "output/003.png"
+        ),
+        AnnotationError, "nowhere are 7x7 painted pixels together",
     ),
     "a mask of specks": (
         lambda root: save_picture(root / "mask/003.png", (torch.arange(48) % 7 > 0).float().expand(48, 48)),
@@ -353,12 +406,16 @@ def test_a_keyframe_is_found_in_a_clip_whatever_its_name(train: Path) -> None:
 
 @pytest.mark.parametrize(
     ("clip", "message"),
-    [(1 - CLIP, "is no frame of"), (CLIP[..., :40], "the frames of .* are 40x48")],
-    ids=["other", "size"],
+    [
+        (1 - CLIP, "is no frame of"),
+        (CLIP[..., :40], "the frames of .* are 40x48"),
+        (CLIP[:, 3:4], "input_filtered cannot be computed.*other' has one frame. Name the whole clip with frames"),
+    ],
+    ids=["other", "size", "one frame"],
 )
 def test_a_keyframe_of_another_clip_is_refused(tmp_path: Path, clip: Tensor, message: str) -> None:
     train = write_keyframes(tmp_path, CLIP, PAINTED, with_clip=False)
-    for number in range(8):
+    for number in range(clip.shape[1]):
         save_picture(tmp_path / "other" / f"{number}.png", clip[:, number])
     with pytest.raises(AnnotationError, match=message):
         module_of(train, frames=str(tmp_path / "other"), prefilter=True)

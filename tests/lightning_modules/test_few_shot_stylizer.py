@@ -237,6 +237,32 @@ def test_a_training_that_was_stopped_goes_on_bit_by_bit(train: Path) -> None:
             assert torch.equal(one, other)
 
 
+def test_a_trainer_goes_on_with_the_keyframes_it_began_with_alone(train: Path, tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, max_epochs=1)
+    trainer.fit(FewShotStylizer(**SMALL), datamodule=data_of(train))
+    trainer.save_checkpoint(tmp_path / "mine.ckpt")
+    others = write_keyframes(tmp_path / "others", CLIP, CLIP.flip(0))
+    resume: dict[str, Any] = {"ckpt_path": tmp_path / "mine.ckpt", "weights_only": True}
+    with pytest.raises(OptionError, match=r"began with keyframes in .*toy_train', and those in .*others/toy_train'"):
+        make_trainer(tmp_path, max_epochs=2).fit(FewShotStylizer(**SMALL), datamodule=data_of(others), **resume)
+    make_trainer(tmp_path).validate(FewShotStylizer(**SMALL), datamodule=data_of(others), **resume)
+    make_trainer(tmp_path, max_epochs=2).fit(FewShotStylizer(**SMALL), datamodule=data_of(train), **resume)
+
+
+def test_no_checkpoint_holds_weights_that_are_no_numbers(tmp_path: Path) -> None:
+    module = FewShotStylizer(**SMALL)
+    trainer = fitted(module, patches(1), tmp_path)
+    for network in (module.generator, module.discriminator):
+        value = next(value for value in network.state_dict().values() if value.is_floating_point())
+        kept = value.clone()
+        value.view(-1)[0] = torch.inf
+        with pytest.raises(OptionError, match=r"diverged: by step 1 .* lower learning_rate than 0\.0004"):
+            trainer.save_checkpoint(tmp_path / "mine.ckpt")
+        assert not (tmp_path / "mine.ckpt").exists()
+        value.copy_(kept)
+    trainer.save_checkpoint(tmp_path / "mine.ckpt")
+
+
 def real_clip() -> Tensor | None:
     """Eight frames of a real video at 48x48."""
     default = Path(__file__).resolve().parents[2].parent / "shared" / "data"
@@ -269,9 +295,7 @@ def test_after_a_short_training_the_other_frames_come_out_in_the_style_of_the_ke
     def distance(one: Tensor, other: Tensor) -> float:
         return float((one - other)[:, others].abs().mean())
 
-    print(distance(painted, styled) / distance(clip, styled), distance(painted, another) / distance(clip, another))
     assert distance(painted, styled) < 0.5 * distance(clip, styled)
     assert distance(painted, another) > 0.5 * distance(clip, another)  # it is this style that was learned
     flicker = [float(video.diff(dim=1).abs().mean()) for video in (painted, styled)]
-    print(flicker)
     assert flicker[0] < 1.5 * flicker[1]

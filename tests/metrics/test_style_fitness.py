@@ -47,6 +47,22 @@ def test_a_value_at_its_limit_is_fit_and_an_unknown_one_is_no_fault() -> None:
     assert find_faults([measures(**unknown, correlations={"source": math.nan})]) == []
 
 
+def test_a_style_that_does_not_change_where_the_source_does_is_unfit() -> None:
+    source = measures("source + noise", flicker=1.0, correlations={"source": 1.0})
+    silent = measures(flicker=math.nan, still_flicker=math.nan, correlations={"source": math.nan})
+    dull = measures(correlations={"source": math.nan})
+    for style, measure, said in (
+        (silent, "flicker", "same picture for every frame: it changes 0.00 times"),
+        (measures(flicker=0.01), "flicker", "it changes 0.01 times"),
+        (dull, "correlation", "same picture whatever the clip"),
+    ):
+        (fault,) = find_faults([style], StyleLimits(correlation=math.inf, flow_ratio=math.inf), source)
+        assert (fault.measure, said in fault.text) == (measure, True)
+    still = measures("source + noise", flicker=math.nan, correlations={"source": math.nan})
+    assert find_faults([silent], source=still) == find_faults([dull], source=still) == []
+    assert find_faults([measures(flicker=StyleLimits().flicker)], source=source) == []
+
+
 def test_the_set_is_judged_by_the_mean_over_its_pairs_and_the_worst_pair_is_named() -> None:
     def three(ab: float, ac: float, bc: float) -> list[StyleMeasures]:
         pairs = {"a": {"b": ab, "c": ac}, "b": {"a": ab, "c": bc}, "c": {"a": ac, "b": bc}}

@@ -6,6 +6,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -139,6 +140,8 @@ def test_the_hash_of_a_set_tells_weights_and_conventions_apart() -> None:
     others = [hashed(negative(-1, 1.001)), hashed(network, mean=0.4), hashed(network, output_range=(-1, 1))]
     others += [hashed(nn.Sequential(negative(-1, 1))), hashed(network, half=True)]
     assert len({hashed(network), *others}) == 6
+    assert hashed(network, output_range=(0, 255)) == hashed(network, output_range=[0.0, np.float32(255)])
+    assert hashed(network, mean=0, std=1) == hashed(network, mean=(0.0, np.float64(0), 0), std=np.float32(1))
 
 
 def test_the_hash_is_the_same_on_every_machine() -> None:
@@ -215,10 +218,14 @@ def test_a_little_beyond_the_range_is_clamped(textured_clips: Tensor) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"std": 0}, {"multiple": 0}, {"output_range": (1, 1)}, {"mean": (0, 1)}, {"std": [1, 0, 1]}]
+    "options",
+    [{"std": value} for value in (0, [1, 0, 1], math.nan, [1, math.inf, 1], "x", None)]
+    + [{"output_range": value} for value in ((1, 1), (0, 128, 255), (255,), 255, (0, math.nan), "ab")]
+    + [{"multiple": 0}, {"mean": (0, 1)}, {"mean": -math.inf}],
+    ids=str,
 )
 def test_arguments_out_of_range_are_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(OptionError):
+    with pytest.raises(OptionError, match=next(iter(options))):
         NetworkStyle(nn.Identity(), "mine", **options)
 
 

@@ -59,6 +59,7 @@ STYLES: dict[str, Callable[[Tensor], Tensor]] = {
     "hue-of-tests": lambda clip: clip[:, [1, 2, 0]],
     "negative-of-tests": lambda clip: 1 - clip,
     "same-of-tests": lambda clip: clip,
+    "wall-of-tests": lambda clip: clip.new_tensor([0.9, 0.2, 0.1]).view(3, 1, 1, 1).expand(clip.shape),
 }
 
 
@@ -253,12 +254,36 @@ def test_networks_whose_answers_say_nothing_about_styles_are_told(
     assert "nan" not in text
 
 
+def test_a_style_that_paints_one_picture_whatever_the_clip_is_unfit(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert check(data / "video0", "wall-of-tests", size=48, output=str(tmp_path / "a.csv")) == 1
+    text = capsys.readouterr().out
+    assert "Unfit: wall-of-tests gives nearly the same picture for every frame" in text
+    assert rows(tmp_path / "a.csv")["wall-of-tests"]["crossed"].startswith("flicker")
+
+
+def test_where_neither_flow_nor_r_could_be_judged_nothing_is_called_fit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "flat").mkdir()
+    for t in range(FRAMES):
+        Image.new("RGB", (96, 96), (90, 90, 90 + 20 * t)).save(tmp_path / "flat" / f"{t}.png")
+    assert check(tmp_path, "negative-of-tests") == 1
+    text = capsys.readouterr().out
+    assert "the error of flow and r could not be judged" in text
+    assert "Unfit" not in text
+    assert "is fit for these clips" not in text
+
+
 def test_of_few_clips_correlations_are_not_judged(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     check(data / "video0", "hue-of-tests")
     text = capsys.readouterr().out
     assert "1 clip is too few for correlations to be judged" in text
     assert "keeps what single frames tell" not in text
     assert ", r ≤" not in text
+    assert check(data / "video0", "neon") == 0
+    assert "is fit for these clips, as far as could be judged (not by r)." in capsys.readouterr().out
 
 
 def test_in_clips_without_texture_the_error_of_flow_is_not_judged(

@@ -141,6 +141,10 @@ def test_filter_and_guides_are_computed_from_the_frames_and_go_into_the_style(fo
         (["--steps=5", "--blocks=2"], "was trained with blocks 1, and now it is 2"),
         (["--steps=5", "--guides=[4]"], r"was trained with guides \[\], and now it is \[4.0\]"),
         (["--steps=5", "--prefilter=true"], "was trained with prefilter False, and now it is True"),
+        (["--steps=5", "--learning_rate=0.1"], r"was trained with learning_rate 0\.0004, and now it is 0\.1"),
+        (["--steps=3", "--batch_size=3"], "was trained with batch_size 2, and now it is 3"),
+        (["--steps=5", "--every=4"], "was trained with every 3, and now it is 4"),
+        (["--steps=5", "--perceptual=vgg19.pth"], r"was trained with perceptual None, and now it is 'vgg19\.pth'"),
         (["--steps=0"], "steps=0 and every=3 must be at least 1"),
         (["--output=style"], "a file name with a suffix"),
     ],
@@ -149,6 +153,56 @@ def test_what_does_not_fit_the_training_that_is_there_is_said(options: list[str]
     train("--steps=3")
     with pytest.raises(SystemExit, match=message):
         train(*options)
+
+
+def test_a_training_does_not_go_on_with_other_keyframes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train("--steps=3")
+    before = Path("style.ckpt").read_bytes()
+    other = write_keyframes(folder / "b", CLIP, CLIP.flip(0))
+    for steps in (3, 5):
+        with pytest.raises(SystemExit, match=r"began with keyframes in 'toy_train', and those in 'b/toy_train'.*false"):
+            train(f"--steps={steps}", keyframes="b/toy_train")
+    with pytest.raises(SystemExit, match="No data set at 'nowhere'"):
+        train("--steps=3", keyframes="nowhere")
+    save_picture(other.parent / "same_train/mask/003.png", torch.ones(48, 48))
+    for name in ("input", "output"):
+        (folder / "toy_train" / name).rename(other.parent / "same_train" / name)
+    with pytest.raises(SystemExit, match=r"mask or guide image differs"):
+        train("--steps=3", keyframes="b/same_train")
+    assert Path("style.ckpt").read_bytes() == before
+    (other.parent / "same_train/mask/003.png").unlink()
+    capsys.readouterr()
+    train("--steps=3", keyframes="b/same_train")
+    assert "Had been trained for 3 steps" in capsys.readouterr().out
+    train("--steps=3", "--resume=false", keyframes="b/toy_train")
+    assert Path("style.ckpt").read_bytes() != before
+
+
+def test_a_training_that_diverges_stops_and_leaves_the_style_that_is_there(folder: Path) -> None:
+    train("--steps=3")
+    before = Path("style.ckpt").read_bytes()
+    for options in (["--every=6"], ["--every=60"]):  # at a checkpoint, and before the first one
+        with pytest.raises(SystemExit, match=r"has diverged: by step (6|50) .* lower learning_rate than 1e\+30"):
+            train("--steps=120", "--learning_rate=1e30", "--resume=false", "--previews=0", *options)
+        assert Path("style.ckpt").read_bytes() == before
+        assert not Path("style_training/last.ckpt").exists()
+
+
+def test_a_file_that_is_no_style_is_not_written_over(folder: Path) -> None:
+    Path("precious.txt").write_text("mine")
+    torch.save({"state_dict": {"model.weight": torch.zeros(1)}, "hyper_parameters": {}}, "net.ckpt")
+    torch.save([1], "list.pt")
+    Path("folder.d").mkdir()
+    for name in ("precious.txt", "net.ckpt", "list.pt", "folder.d"):
+        with pytest.raises(SystemExit, match=f"output='{name}' is there already, and no style"):
+            train("--steps=3", f"--output={name}")
+    assert Path("precious.txt").read_text() == "mine"
+    assert not list(folder.glob("*_training"))
+
+
+def test_the_progress_bar_knows_the_number_of_epochs() -> None:
+    trainer = style_training._trainer(Path("run"), 7, 3, "cpu", "32-true")
+    assert (trainer.max_steps, trainer.max_epochs) == (7, 3)
 
 
 def test_what_is_wrong_with_the_keyframes_is_an_error_in_a_sentence(folder: Path) -> None:
@@ -165,8 +219,14 @@ def test_what_is_wrong_with_the_keyframes_is_an_error_in_a_sentence(folder: Path
 def test_a_file_that_is_no_checkpoint_is_not_gone_on_from(folder: Path) -> None:
     (folder / "style_training").mkdir()
     torch.save({"state_dict": {}}, folder / "style_training/last.ckpt")
-    with pytest.raises(SystemExit, match="is no checkpoint of a training"):
+    with pytest.raises(SystemExit, match=r"is no checkpoint of a training .* --resume false"):
         train("--steps=3")
+    (folder / "style_training/last.ckpt").write_bytes(b"PK damaged")
+    with pytest.raises(
+        SystemExit, match=r"cannot go on from its last checkpoint: .*last\.ckpt.*--resume false"
+    ) as found:
+        train("--steps=3")
+    assert "Download" not in str(found.value)
 
 
 def test_a_full_disk_leaves_the_last_checkpoint_whole(monkeypatch: pytest.MonkeyPatch) -> None:

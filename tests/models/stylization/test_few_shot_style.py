@@ -92,6 +92,20 @@ def test_guides_change_what_is_painted(
     assert float((first[:, :, 1:] - second).abs().max()) > 0.01  # guides start from the first frame
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [{"guide_sigmas": value} for value in (10, "abc", ["a"], [-1.0], [float("nan")], {"a": 1})]
+    + [{"guide_radius": "wide"}, {"guide_radius": -2}, {"prefilter": "no"}],
+    ids=str,
+)
+def test_settings_that_make_no_sense_are_an_error_of_the_checkpoint(
+    settings: dict[str, object], small_generator: Callable[..., PatchGenerator], lightning_file: Callable[..., Path]
+) -> None:
+    path = lightning_file(small_generator(in_channels=6), **{"guide_sigmas": [6.0], **settings})
+    with pytest.raises(CheckpointError, match=rf"mine\.ckpt' says {next(iter(settings))}: .* expected"):
+        FewShotStyle(path)
+
+
 def test_a_number_of_guides_that_the_settings_do_not_name_is_an_error(
     small_generator: Callable[..., PatchGenerator], lightning_file: Callable[..., Path], tmp_path: Path
 ) -> None:
