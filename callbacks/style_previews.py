@@ -16,26 +16,29 @@ from torch import Tensor
 
 from ..errors import BatchError, OptionError
 from ..files import write_whole
-from ..visualization.overlays import overlay_sheet
+from ..visualization.picture_table import picture_table
 from .loggers import log_image, run_folder
 
 __all__ = ("StylePreviews",)
 
+ROWS = {"input": "frame", "styled": "network", "target": "painting"}
+"""What the steps return, and what it is called on the sheet."""
+
 
 class StylePreviews(Callback):
-    """Shows at every validation a sheet with a row a frame: as it is, as the network paints it, as it was painted.
+    """Shows at every validation a sheet with a column a frame: as it is, as the network paints it, as it was painted.
 
     The sheet goes to every logger that takes pictures (tag ``style/previews``), and as
     ``previews/step_<step>.png`` into the run's folder. The third picture is there for keyframes only.
 
     Works with any LightningModule whose validation step returns ``{"input": frames (B, 3 or more, H, W), "styled":
     (B, 3, H, W)}`` and, where frames have a painted twin, ``"target"`` ``(B, 3, H, W)``, all in [-1, 1]. The first
-    three channels of ``input`` are shown.
+    three channels of ``input`` are shown, and ``"id"``, where there is one, names the columns.
 
     Args:
         dirpath: folder for the files; by default ``previews`` in the first logger's folder, or in
             ``default_root_dir``.
-        num_shown: rows of the sheet at most.
+        num_shown: frames on the sheet at most.
 
     Raises:
         OptionError: ``num_shown`` is below 1.
@@ -45,12 +48,12 @@ class StylePreviews(Callback):
         4
     """
 
-    def __init__(self, dirpath: str | Path | None = None, num_shown: int = 12) -> None:
+    def __init__(self, dirpath: str | Path | None = None, num_shown: int = 8) -> None:
         if num_shown < 1:
             raise OptionError(f"num_shown={num_shown} must be at least 1; without previews leave StylePreviews out.")
         self.dirpath, self.num_shown = dirpath, num_shown
         self._folder = Path()
-        self._rows: list[list[np.ndarray]] = []
+        self._columns: list[tuple[str, dict[str, np.ndarray]]] = []
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Settle the folder on all ranks."""
@@ -58,7 +61,7 @@ class StylePreviews(Callback):
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin a new sheet."""
-        self._rows = []
+        self._columns = []
 
     def on_validation_batch_end(
         self,
@@ -77,17 +80,20 @@ class StylePreviews(Callback):
             raise BatchError(
                 f"StylePreviews needs validation steps that return {{'input': …, 'styled': …}}, found {found}."
             )
-        columns = [outputs[name] for name in ("input", "styled", "target") if name in outputs]
-        for row in zip(*columns, strict=True):
-            if len(self._rows) < self.num_shown:
-                self._rows.append([_pixels(picture) for picture in row])
+        count = len(outputs["input"])
+        names = [str(name) for name in outputs.get("id", [""] * count)]
+        for number in range(min(count, self.num_shown - len(self._columns))):
+            pictures = {row: _pixels(outputs[name][number]) for name, row in ROWS.items() if name in outputs}
+            keyframe = " (keyframe)" if "target" in outputs else ""
+            self._columns.append((f"{names[number]}{keyframe}", pictures))
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Show the sheet."""
-        if not self._rows or trainer.sanity_checking or not trainer.is_global_zero:
+        if not self._columns or trainer.sanity_checking or not trainer.is_global_zero:
             return
-        sheet, step = overlay_sheet(self._rows), trainer.global_step
-        self._rows = []
+        step = trainer.global_step
+        sheet = picture_table(self._columns, list(ROWS.values()), f"step {step}")
+        self._columns = []
         log_image(trainer.loggers, "style/previews", sheet, step)
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return

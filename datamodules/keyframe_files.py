@@ -129,7 +129,7 @@ def find_keyframes(train: Path, filtered: bool = False, guides: Sequence[str] = 
     """
     source = FILTERED if filtered else INPUT
     sources, painted = pictures_in(train / source), pictures_in(train / PAINTED)
-    if not sources or not painted:
+    if not sources and (filtered or not painted):
         hint = _HINTS[FILTERED] if filtered and not sources else _LAYOUT
         raise DatasetNotFoundError(train, [train / name / "*.png" for name in (source, PAINTED)], hint)
     for name in [*sources, *painted]:

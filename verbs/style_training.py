@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import shutil
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,7 @@ def train_style(
         learning_rate: of both networks.
         blocks: residual blocks of the generator.
         filters: channels of its stages. Fewer train and run faster, and paint less finely.
-        every: steps between two checkpoints with previews.
+        every: steps between two checkpoints with previews; others are written every two minutes.
         previews: frames of the clip to show beside the keyframes.
         seed: of initial weights and patches.
         resume: go on from the last checkpoint of a training that was stopped, with the same keyframes and settings;
@@ -149,16 +150,22 @@ _NOISE = (
 )
 
 
+_PATIENCE = 120.0
+"""Seconds of training that may be lost."""
+
+
 class _LastCheckpoint(Checkpoint):
-    """Writes a checkpoint every few steps and at the last one, in place of the one before."""
+    """Writes a checkpoint every few steps, every two minutes, and at the last step, in place of the one before."""
 
     def __init__(self, path: Path, every: int) -> None:
         self.path, self.every = path, every
+        self._saved = time.monotonic()
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
         step = trainer.global_step
-        if step % self.every == 0 or step == trainer.max_steps:
+        if step % self.every == 0 or step == trainer.max_steps or time.monotonic() - self._saved > _PATIENCE:
             trainer.save_checkpoint(self.path, weights_only=False)
+            self._saved = time.monotonic()
 
 
 def _trainer(run: Path, steps: int, every: int, accelerator: str, precision: Any) -> Trainer:

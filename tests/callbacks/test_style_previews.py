@@ -19,6 +19,7 @@ from toys import loader_of, make_trainer
 from staticdropout.callbacks import style_previews
 from staticdropout.callbacks.style_previews import StylePreviews
 from staticdropout.errors import BatchError, OptionError
+from staticdropout.visualization.picture_table import GAP, HEAD, LABELS
 
 LEVELS = {"input": -1.0, "styled": 0.0, "target": 1.0}
 """Pixels of the three pictures of a row: black, grey, white."""
@@ -54,24 +55,27 @@ def fit(folder: Path, callback: StylePreviews, module: LightningModule | None = 
 
 
 def pictures_of(sheet: np.ndarray) -> list[list[int]]:
-    """The grey level of each picture of a sheet of 10x12 pictures with gaps of 4; 255 where there is none."""
-    rows, columns = (sheet.shape[0] - 4) // 14, (sheet.shape[1] - 4) // 16
-    return [[int(sheet[14 * row + 9, 16 * column + 10, 0]) for column in range(columns)] for row in range(rows)]
+    """The grey level of each picture of a sheet, row by row; 255 where there is none. They are 96x80 pixels then."""
+    rows, columns = (sheet.shape[0] - 2 * HEAD) // (80 + GAP), (sheet.shape[1] - LABELS) // (96 + GAP)
+    places = [(2 * HEAD + row * (80 + GAP) + 40, row) for row in range(rows)]
+    return [[int(sheet[y, LABELS + column * (96 + GAP) + 48, 0]) for column in range(columns)] for y, _ in places]
 
 
-def test_a_row_is_a_frame_as_it_is_as_the_network_paints_it_and_as_it_was_painted(tmp_path: Path) -> None:
+def test_a_column_is_a_frame_as_it_is_as_the_network_paints_it_and_as_it_was_painted(tmp_path: Path) -> None:
     fit(tmp_path, StylePreviews(), max_epochs=2)
     files = sorted((tmp_path / "previews").iterdir())
     assert [file.name for file in files] == ["step_0000002.png", "step_0000004.png"]
     for file in files:
-        assert pictures_of(np.asarray(Image.open(file))) == [[0, 128, 255], [0, 128, 255], [0, 128, 255]]
-    sheet = np.asarray(Image.open(files[0]))
-    assert sheet.shape == (4 + 3 * 14, 4 + 3 * 16, 3)
+        sheet = np.asarray(Image.open(file))
+        assert pictures_of(sheet) == [[0, 0, 0], [128, 128, 128], [255, 255, 255]]
+        assert (sheet[: 2 * HEAD] < 128).any(axis=(0, 2))[LABELS:].any(), "the columns have names"
+        assert (sheet[:, :LABELS] < 128).any(), "the rows have names"
 
 
-def test_no_more_rows_are_shown_than_asked_for(tmp_path: Path) -> None:
+def test_no_more_frames_are_shown_than_asked_for(tmp_path: Path) -> None:
     fit(tmp_path, StylePreviews(tmp_path / "there", num_shown=2), max_epochs=1)
-    assert len(pictures_of(np.asarray(Image.open(tmp_path / "there" / "step_0000002.png")))) == 2
+    rows = pictures_of(np.asarray(Image.open(tmp_path / "there" / "step_0000002.png")))
+    assert [len(row) for row in rows] == [2, 2, 2]
 
 
 def test_the_sheet_goes_to_tensorboard_and_beside_its_files(tmp_path: Path) -> None:

@@ -322,8 +322,12 @@ BROKEN: dict[str, tuple[Callable[[Path], object], type[StaticDropoutError], str]
         lambda root: save_picture(root / "mask/003.png", (torch.arange(48) % 7 > 0).float().expand(48, 48)),
         AnnotationError, "leaves no place for a patch",
     ),
-    "no keyframe": (lambda root: shutil.rmtree(root / "input"), DatasetNotFoundError, "expected .*input"),
-    "no painting": (lambda root: shutil.rmtree(root / "output"), DatasetNotFoundError, "docs/few_shot.md"),
+    "no keyframe": (lambda root: shutil.rmtree(root / "input"), AnnotationError, r"has no frame 003\.png in .*input"),
+    "no painting": (lambda root: shutil.rmtree(root / "output"), AnnotationError, r"has no painted twin 003\.png"),
+    "nothing": (
+        lambda root: [shutil.rmtree(root / name) for name in ("input", "output")],
+        DatasetNotFoundError, "docs/few_shot.md",
+    ),
     "no folder": (lambda root: shutil.rmtree(root), DatasetNotFoundError, "docs/few_shot.md"),
     "a file that is no picture": (
         lambda root: (root / "input/003.png").write_text("text"), VideoDecodeError, r"input/003\.png"

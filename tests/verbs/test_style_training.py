@@ -106,6 +106,22 @@ def test_after_ctrl_c_it_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> N
     signal.signal(signal.SIGINT, handler)  # Lightning leaves it off
 
 
+def test_between_the_steps_of_checkpoints_no_more_than_some_time_is_lost(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved: list[int] = []
+    save = Trainer.save_checkpoint
+    monkeypatch.setattr(
+        Trainer, "save_checkpoint", lambda trainer, *a, **k: (saved.append(trainer.global_step), save(trainer, *a, **k))
+    )
+    train("--steps=5", "--output=rare.ckpt")
+    assert saved == [3, 5]
+    saved.clear()
+    monkeypatch.setattr(style_training, "_PATIENCE", -1.0)
+    train("--steps=5", "--output=often.ckpt")
+    assert saved == [1, 2, 3, 4, 5]
+
+
 def test_a_finished_training_is_not_repeated_unless_it_is_to_start_anew(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
