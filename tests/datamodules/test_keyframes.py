@@ -323,7 +323,11 @@ BROKEN: dict[str, tuple[Callable[[Path], object], type[StaticDropoutError], str]
         AnnotationError, "leaves no place for a patch",
     ),
     "no keyframe": (lambda root: shutil.rmtree(root / "input"), AnnotationError, r"has no frame 003\.png in .*input"),
-    "no painting": (lambda root: shutil.rmtree(root / "output"), AnnotationError, r"has no painted twin 003\.png"),
+    "no painting": (lambda root: shutil.rmtree(root / "output"), DatasetNotFoundError, "docs/few_shot.md"),
+    "an empty folder of paintings": (
+        lambda root: [file.unlink() for file in (root / "output").iterdir()],
+        AnnotationError, r"has no painted twin 003\.png",
+    ),
     "nothing": (
         lambda root: [shutil.rmtree(root / name) for name in ("input", "output")],
         DatasetNotFoundError, "docs/few_shot.md",
