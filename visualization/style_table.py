@@ -83,6 +83,6 @@ def _empty() -> Table:
 
 def _cell(value: float, digits: int, crossed: bool) -> Text:
     if math.isnan(value):
-        return Text("-")
+        return Text("! -", style=FAULT) if crossed else Text("-")
     shown = f"{value:.{digits}f}"
     return Text(f"! {shown}", style=FAULT) if crossed else Text(shown)
