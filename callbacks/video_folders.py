@@ -11,6 +11,7 @@ from pathlib import Path
 __all__ = ("VideoFolders",)
 
 _UNFINISHED = ".unfinished"
+_KEPT = 40  # characters of a name in that of a hidden folder, which must not be too long for the file system
 
 
 class VideoFolders:
@@ -38,7 +39,7 @@ class VideoFolders:
     def __init__(self, folders: Sequence[str]) -> None:
         self.targets = [Path(folder) for folder in folders]
         token = uuid.uuid4().hex[:8]
-        self.places = [folder.parent / f".{folder.name}.{token}{_UNFINISHED}" for folder in self.targets]
+        self.places = [folder.parent / f".{folder.name[:_KEPT]}.{token}{_UNFINISHED}" for folder in self.targets]
 
     def begin(self) -> None:
         """Make the folders to write into."""
@@ -46,12 +47,16 @@ class VideoFolders:
             place.mkdir(parents=True)
 
     def finish(self) -> None:
-        """Give the folders their final names; those that another run has finished meanwhile stay."""
+        """Give the folders their final names; those that another run has finished meanwhile stay.
+
+        Raises:
+            OSError: a folder cannot get its name, and the one of that name holds none of the same files.
+        """
         for place, target in zip(self.places, self.targets, strict=True):
             try:
                 place.rename(target)
             except OSError:
-                if not target.is_dir():
+                if not any((target / path.name).is_file() for path in place.iterdir()):
                     raise
                 shutil.rmtree(place)
 

@@ -4,21 +4,18 @@
 from __future__ import annotations
 
 import itertools
-import os
 import re
 import string
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from ..errors import OptionError
+from .picture_folders import PICTURES, picture_folders
 
 __all__ = ("FRAME_PATTERNS", "FramePattern", "check_name")
 
-_SUFFIXES = (".jpg", ".jpeg", ".png")
 _FIELDS = ("k", "style", "video", "frame", "stem")
 _EXAMPLE = "style_{k}/{video}/frame_{frame:05d}.jpg"
-_DEPTH = 4  # folders that a video's name may be spread over; links can go round in circles
 
 
 def check_name(kind: str, name: str) -> str:
@@ -95,10 +92,12 @@ class FramePattern:
         parts = self.text.split("/")
         if self.text.startswith("/") or "\\" in self.text or any(not part or part.startswith(".") for part in parts):
             self._refuse("leads out of its folder, or to hidden files")
-        if self.suffix not in _SUFFIXES:
-            self._refuse(f"ends in {self.suffix!r}, which is none of {', '.join(_SUFFIXES)}")
-        if self.first_frame < 0:
-            raise OptionError(f"first_frame={self.first_frame} must be 0 or more; the pattern is {self.text!r}.")
+        if self.suffix not in PICTURES:
+            self._refuse(f"ends in {self.suffix!r}, which is none of {', '.join(PICTURES)}")
+        if not isinstance(self.first_frame, int) or self.first_frame < 0:
+            raise OptionError(
+                f"first_frame={self.first_frame!r} must be a whole number of 0 or more; the pattern is {self.text!r}."
+            )
 
     @classmethod
     def of(cls, pattern: FramePattern | str, first_frame: int | None = None) -> FramePattern:
@@ -196,12 +195,25 @@ class FramePattern:
             >>> FRAME_PATTERNS["ssv2"].frames("/nowhere", "chalk", 1, "76281")
             []
         """
+        return [path for _, path in self.named_frames(root, style, k, video)]
+
+    def named_frames(self, root: str | Path, style: str, k: int, video: str) -> list[tuple[int | str, Path]]:
+        """Return what :meth:`frames` does, each with its number, or with ``{stem}`` its stem.
+
+        Example:
+            >>> FRAME_PATTERNS["ssv2"].named_frames("/nowhere", "chalk", 1, "76281")
+            []
+        """
         folder = self.folder(root, style, k, video)
         expression = re.compile(_expression(self._split()[1], style, k))
         if not folder.is_dir():
             return []
-        found = ((expression.fullmatch(path.name), path) for path in folder.iterdir())
-        return [path for _, path in sorted((_order(match.groupdict()), path) for match, path in found if match)]
+        found = [
+            (match["stem"] if self.by_stem else int(match["frame"]), path)
+            for match, path in ((expression.fullmatch(path.name), path) for path in folder.iterdir())
+            if match and not path.name.startswith(".")
+        ]
+        return sorted(found, key=lambda frame: (_order(str(frame[0])), frame[1]))
 
     def videos(self, root: str | Path, style: str, k: int) -> list[str]:
         """Return the names of the videos that are on disk in a style, in alphabetical order.
@@ -212,7 +224,7 @@ class FramePattern:
         fixed = list(itertools.takewhile(lambda part: "{video}" not in part, parts))
         base = Path(root, *(part.format(k=k, style=style) for part in fixed))
         expression = re.compile(_expression("/".join(parts[len(fixed) :]), style, k))
-        matches = (expression.fullmatch(name) for name in _picture_folders(base))
+        matches = (expression.fullmatch(name) for name in picture_folders(base))
         return sorted(match["video"] for match in matches if match)
 
 
@@ -254,31 +266,10 @@ def _expression(part: str, style: str, k: int) -> str:
     return expression
 
 
-def _order(found: dict[str, str]) -> list[tuple[int, str]]:
+def _order(name: str) -> list[tuple[int, str]]:
     """Sort key by which frame 9 comes before frame 10."""
-    parts = re.split(r"(\d+)", found.get("frame") or found["stem"])
+    parts = re.split(r"(\d+)", name)
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
-
-
-def _picture_folders(base: Path, below: str = "", depth: int = _DEPTH) -> Iterator[str]:
-    """Folders below a folder that hold a picture, relative to it; one in another that has pictures is not looked at."""
-    if not (folder := base / below).is_dir():
-        return
-    pictures, folders = False, []
-    with os.scandir(folder) as items:
-        for item in items:
-            if item.name.startswith("."):
-                continue
-            if item.name.lower().endswith(_SUFFIXES):
-                pictures = True
-                break
-            if item.is_dir():
-                folders.append(item.name)
-    if pictures:
-        yield below
-    elif depth:
-        for name in folders:
-            yield from _picture_folders(base, f"{below}/{name}".lstrip("/"), depth - 1)
 
 
 FRAME_PATTERNS: dict[str, FramePattern] = {

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from ..errors import AnnotationError, DatasetExistsError, DatasetNotFoundError, OptionError
 from ..files import write_whole
 from ..perturbations import StyleSet
+from ..perturbations.styles.style_set import style_set_hash
 from .frame_patterns import FramePattern
 
 __all__ = ("STYLE_FILE", "StyleOnDisk", "claim_styles", "describe_styles", "read_style_file", "styles_on_disk")
@@ -62,8 +63,8 @@ def read_style_file(root: str | Path) -> dict[str, Any] | None:
         raise AnnotationError(f"{str(file)!r} is not JSON ({error}). Delete it if you know the frames.") from error
     if not isinstance(content, dict) or not _is_complete(content):
         raise AnnotationError(
-            f"{str(file)!r} does not name styles, their hash and a pattern, as `staticdropout data stylize` writes it. "
-            "Delete it if you know the frames."
+            f"{str(file)!r} does not give styles, their hash, a pattern and numbers as `staticdropout data stylize` "
+            "writes them. Delete it if you know the frames."
         )
     return content
 
@@ -75,8 +76,16 @@ def _is_complete(content: dict[str, Any]) -> bool:
         and isinstance(styles, list)
         and 0 < len(names) == len(styles)
         and all(isinstance(name, str) for name in names)
+        and all(isinstance(style, dict) for style in styles)
         and all(isinstance(content.get(key), str) for key in ("style_set", "style_hash", "pattern"))
+        and all(_is_number(content.get(key), int) for key in ("first_frame", "seed"))
+        and _is_number(content.get("target_fps"), int | float)
     )
+
+
+def _is_number(value: Any, kind: Any) -> bool:
+    """Whether it is a number of this kind and not negative, or not there."""
+    return value is None or (isinstance(value, kind) and not isinstance(value, bool) and value >= 0)
 
 
 def claim_styles(
@@ -231,9 +240,10 @@ def describe_styles(
 
     Returns:
         ``{"style_set": str, "style_names": list of str, "style_hash": str}``. The hash is that of ``styles.json`` where
-        these are its styles in its order, and is derived from it for some of them. Without such a file (the authors'
-        frames, those of another tool) it is a hash of the content: of the bytes of the first frame of the first five
-        videos in every style.
+        these are its styles in its order. For a choice of them it is that of a :class:`.StyleSet` of this choice, so
+        that it stays what it is when the folder gets more styles. Without such a file (the authors' frames, those of
+        another tool) it is a hash of the content: of the bytes of the first frame of the first five videos in every
+        style.
 
     Raises:
         OptionError: ``styles.json`` does not know a style.
@@ -249,12 +259,20 @@ def describe_styles(
             )
         if names == content["style_names"]:
             return {key: content[key] for key in ("style_set", "style_names", "style_hash")}
-        digest = hashlib.sha256(f"{content['style_hash']}: {json.dumps(names)}".encode())
-    else:
-        digest = hashlib.sha256()
-        for number, name in styles:
-            digest.update(_first_frames(root, pattern, number, name))
+        return _described(content, [number for number, _ in styles], names)
+    digest = hashlib.sha256()
+    for number, name in styles:
+        digest.update(_first_frames(root, pattern, number, name))
     return {"style_set": "+".join(names), "style_names": names, "style_hash": digest.hexdigest()[:12]}
+
+
+def _described(content: Mapping[str, Any], numbers: Sequence[int], names: list[str]) -> dict[str, Any]:
+    """A choice of the styles of ``styles.json`` as a StyleSet of them says it."""
+    chosen = [content["styles"][number - 1] for number in numbers]
+    written = [(style.get("name"), style.get("version"), style.get("parameters", {})) for style in chosen]
+    found, default = style_set_hash(written, content.get("seed") or 0), StyleSet()
+    style_set = default.name if found == default.hash else "+".join(names)
+    return {"style_set": style_set, "style_names": names, "style_hash": found}
 
 
 def _first_frames(root: str | Path, pattern: FramePattern, number: int, name: str) -> bytes:

@@ -71,7 +71,8 @@ def list_videos(
 ) -> VideoList:
     """List the videos of a data set.
 
-    Of a data set in which several segments of a video are annotated (ActivityNet) comes the whole video, once.
+    Of a data set in which several segments of a video are annotated (ActivityNet) comes the whole video, once. In plain
+    folders hidden files, and what lies in hidden folders, do not count.
 
     Args:
         root: folder of the data set.
@@ -87,7 +88,7 @@ def list_videos(
         DatasetNotFoundError: there is no such data set, or no videos.
         UnknownNameError: there is no such layout or split.
         AnnotationError: the annotations are not in the official format.
-        OptionError: two videos have one name.
+        OptionError: two videos have one name, or that of one is a folder of the name of the other.
 
     Example:
         >>> import tempfile
@@ -111,7 +112,9 @@ def list_videos(
         videos = _of_sequences(root, layout, splits)
     else:
         raise UnknownNameError("layout", layout, ["auto", *VIDEO_LAYOUTS, *LAYOUTS, *PLAIN_LAYOUTS])
-    return VideoList(layout, reader, _each_once(videos)[:limit])
+    videos = _each_once(videos)
+    _refuse_nested(videos)
+    return VideoList(layout, reader, videos[:limit])
 
 
 def _guess(root: Path, labels_dir: str | Path | None, reader: str) -> str:
@@ -131,10 +134,11 @@ def _guess(root: Path, labels_dir: str | Path | None, reader: str) -> str:
 
 def _plain(root: Path, reader: str) -> list[SourceVideo]:
     files = VideoFiles([root], frames=reader == "frames")
-    if not files.paths:
+    named = [(path, path.relative_to(root)) for path in sorted(files.paths)]
+    named = [(path, name) for path, name in named if not any(part.startswith(".") for part in name.parts)]
+    if not named:
         kind = "folders of .jpg or .png frames" if reader == "frames" else "video files (.mp4, .webm, .avi …)"
         raise DatasetNotFoundError(root, [kind], "Give the folder they lie in, however deep.")
-    named = ((path, path.relative_to(root)) for path in sorted(files.paths))
     return [
         SourceVideo((name if reader == "frames" else name.with_suffix("")).as_posix(), path) for path, name in named
     ]
@@ -190,3 +194,17 @@ def _each_once(videos: Sequence[SourceVideo]) -> list[SourceVideo]:
                 "frames would go to one folder. Rename one, or give a folder that holds one of them."
             )
     return list(named.values())
+
+
+def _refuse_nested(videos: Sequence[SourceVideo]) -> None:
+    """Refuse a video whose folder of frames would hold that of another one: neither could be told to be whole."""
+    named = {video.name: video for video in videos}
+    for video in videos:
+        for place, letter in enumerate(video.name):
+            outer = named.get(video.name[:place]) if letter == "/" else None
+            if outer is not None:
+                raise OptionError(
+                    f"The name of the video {str(video.path)!r}, {video.name!r}, begins with that of "
+                    f"{str(outer.path)!r}, {outer.name!r}: the styled frames of one would lie in the folder of the "
+                    "other. Rename one of them."
+                )

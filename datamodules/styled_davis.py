@@ -111,7 +111,8 @@ class StyledDavisDataModule(LightningDataModule):
         limit: int | None = None,
     ) -> None:
         super().__init__()
-        eval_size, seeds, oddities = as_size("eval_size", eval_size), tuple(seeds), tuple(oddities or ())
+        eval_size, seeds, oddities = as_size("eval_size", eval_size), tuple(seeds), oddities or ()
+        oddities = (oddities,) if isinstance(oddities, str) else tuple(oddities)
         self.save_hyperparameters(logger=False)
         check_counts(batch_size=batch_size)
         check_counts(optional=True, limit=limit)
@@ -129,9 +130,7 @@ class StyledDavisDataModule(LightningDataModule):
         self.flow_encoding, self.clip_frames, self.max_flow = flow_encoding, clip_frames, max_flow
         self.eval_size, self.batch_size = eval_size, batch_size
         self.num_workers = default_num_workers() if num_workers is None else num_workers
-        self.protocol = DavisProtocol(
-            repetitions=repetitions, seeds=seeds, clip_frames=clip_frames, oddities=tuple(oddities)
-        )
+        self.protocol = DavisProtocol(repetitions=repetitions, seeds=seeds, clip_frames=clip_frames, oddities=oddities)
         self._dataset: StyledFramePairs | None = None
         self._described: dict[str, Any] = {}
 

@@ -17,7 +17,9 @@ from ..perturbations.protocols import ActionProtocol
 from .frame_patterns import FramePattern
 from .loaders import default_num_workers, make_loader
 from .option_checks import check_counts
+from .pattern_check import check_pattern
 from .style_provenance import describe_styles, read_style_file
+from .styled_counts import counted
 from .styled_pairs import PairCollate, StyledPair, StyledPairs
 from .styled_videos import (
     Listed,
@@ -25,7 +27,6 @@ from .styled_videos import (
     annotated_videos,
     annotations_of,
     choose_styles,
-    counted,
     find_pattern,
     unlabelled,
 )
@@ -34,6 +35,7 @@ from .video_source import Split, VideoSource
 __all__ = ("StyledFramesDataModule", "refuse_training")
 
 _CONVENTIONS = ("release", "ssv2", "diving48", "activitynet")
+_SHOWN = 3  # of the videos that are left out
 _FPS = 5.0  # at which the paper's frames of ActivityNet were extracted
 
 
@@ -79,8 +81,8 @@ class StyledFramesDataModule(LightningDataModule):
         split: train, validation or test; null: validation, or test where there is no validation split.
         use_labels: give the labels of the annotations.
         num_frames: frames in a clip, spread evenly over the window; of a SlowFast the fast ones.
-        window: frames that a clip spans.
-        slow_frames: frames in a slow clip, for independent_pathways.
+        window: frames that a clip spans, no fewer than it has.
+        slow_frames: frames in a slow clip, for independent_pathways, which is for SlowFast alone.
         num_examples: pairs for each seed, at most.
         seeds: seeds; each one is a measurement of its own.
         min_frames: frames that a video must have at least.
@@ -92,13 +94,19 @@ class StyledFramesDataModule(LightningDataModule):
         crop_size: height and width of clips in pixels.
         batch_size: pairs in a batch, for each device.
         num_workers: worker processes; null: one for each CPU core, at most 8.
-        on_error: what to do with a frame that cannot be read: skip the pair and list it in the batch, or raise.
+        on_error: what to do with a video whose frames are not the same in all styles or have gaps in their numbers, and
+            with a frame that cannot be read: skip (leave the video out and say so, skip the pair and list it in the
+            batch), or raise.
+
+    Attributes:
+        left_out: by their names the reasons of videos that are not whole, known after ``setup``.
 
     Raises:
-        OptionError: an option is out of range, or (from setup) there is no such style, or a training is asked for.
+        OptionError: an option is out of range, or (from setup) there is no such style, no file fits the pattern, or a
+            training is asked for.
         UnknownNameError: there is no such oddity or layout.
         DatasetNotFoundError: (from setup) there are no styles, annotations or videos.
-        AnnotationError: (from setup) a video has other numbers of frames in another style, or no video is long enough.
+        AnnotationError: (from setup) no video is long enough, or (with ``on_error="raise"``) one is not whole.
 
     Example:
         >>> data = StyledFramesDataModule("/data/stylized_ssv2", pattern="ssv2", oddities=["redraw_start_at_zero"])
@@ -131,7 +139,7 @@ class StyledFramesDataModule(LightningDataModule):
         on_error: Literal["skip", "raise"] = "skip",
     ) -> None:
         super().__init__()
-        seeds, oddities = tuple(seeds), tuple(oddities or ())
+        seeds, oddities = tuple(seeds), (oddities,) if isinstance(oddities, str) else tuple(oddities or ())
         self.save_hyperparameters(logger=False)
         check_counts(batch_size=batch_size, short_side=short_side, crop_size=crop_size)
         if fps is not None and not fps > 0:
@@ -154,6 +162,7 @@ class StyledFramesDataModule(LightningDataModule):
             min_frames=min_frames,
             oddities=oddities,
         )
+        self.left_out: dict[str, str] = {}
         self._source: VideoSource | None = None
         self._dataset: StyledPairs | None = None
         self._described: dict[str, Any] = {}
@@ -165,17 +174,24 @@ class StyledFramesDataModule(LightningDataModule):
             return
         pattern = self._pattern or find_pattern(self.root, [self.layout, *_CONVENTIONS])
         folder = StyledFolder(self.root, pattern, choose_styles(self.root, pattern, self._styles))
+        check_pattern(folder)
         self.protocol = replace(self.protocol, num_styles=len(folder.styles))
         listed = self._listed(folder)
         in_parts = any(video.spans is not None for video in listed)
         fps = self._frames_a_second() if in_parts else _FPS
-        found = counted(folder, listed, self.protocol.takes, self.protocol.pairs_wanted, fps)
+        protocol = self.protocol
+        found, self.left_out = counted(folder, listed, protocol.takes, protocol.pairs_wanted, fps, self.on_error)
+        self._say_what_is_left_out(len(listed))
         if not found:
-            needed = f"{self.protocol.min_frames} frames"
+            needed = f"{protocol.min_frames} frames"
             if in_parts:
-                needed = f"{self.protocol.min_video} frames, {self.protocol.min_segment} of them in its first segment"
+                needed = f"{protocol.min_video} frames, {protocol.min_segment} of them in its first segment"
+            broken = ""
+            if self.left_out:
+                broken = f" {len(self.left_out)} are not whole; for example: {next(iter(self.left_out.values()))}"
             raise AnnotationError(
                 f"None of the {len(listed)} videos in {str(self.root)!r} can be measured: each needs at least {needed}."
+                f"{broken}"
             )
         if len(found) < self.protocol.pairs_wanted:
             rank_zero_info(
@@ -197,6 +213,14 @@ class StyledFramesDataModule(LightningDataModule):
             "short_side": self.short_side,
             "crop_size": self.crop_size,
         }
+
+    def _say_what_is_left_out(self, listed: int) -> None:
+        if self.left_out:
+            shown = list(self.left_out.values())[:_SHOWN]
+            more = [f"  … and {len(self.left_out) - _SHOWN} more"] if len(self.left_out) > _SHOWN else []
+            lines = [f"  {reason}" for reason in shown]
+            said = f"{len(self.left_out)} of {listed} videos are left out, whose frames are not whole:"
+            rank_zero_info("\n".join([said, *lines, *more]))
 
     def _frames_a_second(self) -> float:
         """How fast the styled frames play, which places segments in seconds."""

@@ -1,20 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The videos of a styled data set in the order of the annotations, with their numbers of frames in every style."""
+"""A styled data set: where its frames lie, its styles, and its videos in the order of the annotations."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from ..errors import AnnotationError, DatasetNotFoundError, OptionError
-from ..perturbations.protocols import ProtocolVideo
+from ..errors import DatasetNotFoundError, OptionError
 from .entries import Entry, Span
 from .frame_patterns import FRAME_PATTERNS, FramePattern
 from .style_provenance import StyleOnDisk, read_style_file, styles_on_disk
-from .threads import map_in_threads
 from .video_layouts import VIDEO_LAYOUTS, detect_video_layout, video_source
 from .video_source import Split, VideoSource
 
@@ -24,7 +22,6 @@ __all__ = (
     "annotated_videos",
     "annotations_of",
     "choose_styles",
-    "counted",
     "find_pattern",
     "unlabelled",
 )
@@ -64,7 +61,11 @@ class StyledFolder:
         return self.pattern.frames(self.root, name, number, video)
 
     def videos(self) -> list[str]:
-        """The videos that are there in the first style."""
+        """The videos that are there in the first style; looked for once."""
+        return self._videos
+
+    @cached_property
+    def _videos(self) -> list[str]:
         number, name = self.styles[0]
         return self.pattern.videos(self.root, name, number)
 
@@ -72,22 +73,6 @@ class StyledFolder:
         """Where a video lies in the first style."""
         number, name = self.styles[0]
         return self.pattern.folder(self.root, name, number, video)
-
-    def count(self, video: str) -> int:
-        """The number of frames of a video.
-
-        Raises:
-            AnnotationError: it is not the same in every style.
-        """
-        counts = [len(self.frames(style, video)) for style in range(len(self.styles))]
-        other = next((style for style, count in enumerate(counts) if count != counts[0]), None)
-        if other is not None:
-            first, second = (str(self.pattern.folder(self.root, *self.styles[s][::-1], video)) for s in (0, other))
-            raise AnnotationError(
-                f"Video {video!r} has {counts[0]} frames in {first!r} and {counts[other]} in {second!r}: styled copies "
-                "must have the same frames. Stylise it again, or remove it from the first style to leave it out."
-            )
-        return counts[0]
 
 
 def find_pattern(root: Path, conventions: Sequence[str]) -> FramePattern:
@@ -130,16 +115,19 @@ def choose_styles(
             no name is written down anywhere, the numbers of the pattern are the names: ``style_1`` or ``1``.
 
     Raises:
-        OptionError: there is no such style, one is named twice, or there are fewer than two.
+        OptionError: there is no such style, one is named twice, or fewer than two are asked for or there.
         DatasetNotFoundError: there are no styles.
     """
     there = styles_on_disk(root, pattern)
     if wanted is None:
         chosen = there
     elif isinstance(wanted, int):
+        if wanted < 2:
+            raise OptionError(f"styles={wanted}: pairs need at least two styles; {str(root)!r} has {len(there)}.")
         chosen = there[:wanted]
     else:
         known = {str(style.number): style for style in there} | {style.name: style for style in there}
+        wanted = [wanted] if isinstance(wanted, str) else wanted
         missing = [name for name in map(str, wanted) if name not in known]
         if missing:
             names = ", ".join(style.name for style in there)
@@ -220,37 +208,3 @@ def _whole_videos(entries: Iterable[Entry]) -> Iterator[tuple[Entry, tuple[Span,
 def unlabelled(folder: StyledFolder) -> list[Listed]:
     """Return all videos of the first style in the order of their names, as videos whose class is not known."""
     return [Listed(name, -1) for name in folder.videos()]
-
-
-def counted(
-    folder: StyledFolder, videos: Iterable[Listed], takes: Callable[[ProtocolVideo], Any], wanted: int, fps: float
-) -> list[tuple[Listed, ProtocolVideo]]:
-    """Count the frames of videos, until there are as many as are wanted that a protocol takes.
-
-    Args:
-        folder: the styled data set.
-        videos: in order.
-        takes: whether a video can be used.
-        wanted: how many.
-        fps: frames a second, for annotated parts in seconds.
-
-    Returns:
-        The videos that are taken.
-
-    Raises:
-        AnnotationError: a video has different numbers of frames in two styles.
-    """
-
-    def look(video: Listed) -> tuple[Listed, ProtocolVideo]:
-        parts = None
-        if video.spans is not None:
-            parts = tuple((math.floor(span.start * fps), math.floor(span.end * fps)) for span in video.spans)
-        return video, ProtocolVideo(video.name, folder.count(video.name), parts)
-
-    taken: list[tuple[Listed, ProtocolVideo]] = []
-    for pair in map_in_threads(look, videos):
-        if takes(pair[1]):
-            taken.append(pair)
-            if len(taken) == wanted:
-                break
-    return taken

@@ -30,11 +30,13 @@ class StyleTask(NamedTuple):
         video: the video.
         styles: positions of the styles, from 0.
         folders: for each of them the folder that the frames go to.
+        refused: why the video is not to be read; empty where it is.
     """
 
     video: SourceVideo
     styles: tuple[int, ...]
     folders: tuple[Path, ...]
+    refused: str = ""
 
 
 def indices_at_rate(length: int, fps: float, target_fps: float | None) -> list[int]:
@@ -93,8 +95,8 @@ class WholeVideoDataset(IterableDataset[dict[str, Any]]):
     are the positions of those that are missing, ``folders`` and ``files`` where the frames of each go and what they are
     called.
 
-    A video that cannot be read, at its beginning or later, gives with ``on_error="skip"`` a chunk without ``"video"``
-    and with ``"skipped"``, a list of (id, reason); it is the last one of that video.
+    A video that is refused, or cannot be read, at its beginning or later, gives with ``on_error="skip"`` a chunk
+    without ``"video"`` and with ``"skipped"``, a list of (id, reason); it is the last one of that video.
 
     Args:
         tasks: the videos.
@@ -143,12 +145,17 @@ class WholeVideoDataset(IterableDataset[dict[str, Any]]):
         own = self.tasks if worker is None else self.tasks[worker.id :: worker.num_workers]
         for task in own:
             try:
-                yield from self._chunks(task)
+                if not task.refused:
+                    yield from self._chunks(task)
             except VideoDecodeError as error:
                 if self.on_error == "raise":
                     raise
-                reason = error.reason or str(error)
-                yield {"id": task.video.name, "last": True, "skipped": [(task.video.name, reason)], **self.more}
+                yield self._skipped(task, error.reason or str(error))
+            if task.refused:
+                yield self._skipped(task, task.refused)
+
+    def _skipped(self, task: StyleTask, reason: str) -> dict[str, Any]:
+        return {"id": task.video.name, "last": True, "skipped": [(task.video.name, reason)], **self.more}
 
     def _chunks(self, task: StyleTask) -> Iterator[dict[str, Any]]:
         video = self._open(task.video)

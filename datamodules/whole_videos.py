@@ -4,9 +4,7 @@
 from __future__ import annotations
 
 import importlib.metadata
-import shutil
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,26 +15,27 @@ from torch.utils.data import DataLoader
 from ..errors import DatasetExistsError, OptionError, StaticDropoutError
 from ..perturbations import StyleSet
 from ..perturbations.styles.style_set import DEFAULT_STYLES
-from .frame_patterns import FramePattern
+from .frame_patterns import FramePattern, check_name
 from .loaders import default_num_workers
+from .missing_copies import remove_unfinished, still_missing
 from .option_checks import check_counts
 from .readers import resolve_reader
 from .style_provenance import claim_styles
-from .style_sources import VideoList, default_pattern, list_videos
+from .style_sources import SourceVideo, VideoList, default_pattern, list_videos
 from .whole_video_chunks import StyleTask, WholeVideoDataset
 
 __all__ = ("WholeVideoDataModule",)
 
-_UNFINISHED = ".unfinished"
 _RELEASE_FPS = {"activitynet": 5.0}
 
 
 class WholeVideoDataModule(LightningDataModule):
     """Reads whole videos for ``predict``, in chunks and in order, where styled copies of them are missing on disk.
 
-    The folder of a video in a style counts as complete, since it gets its name when it is: only what is missing is
-    read, so that a run that was ended goes on where it stopped, and a style that is added later is made of all videos.
-    ``styles.json`` in the folder says how the frames were made; frames of other settings are not added.
+    The folder of a video in a style, if it holds frames, counts as complete, since it gets its name when it is: only
+    what is missing is read, so that a run that was ended goes on where it stopped, and a style that is added later is
+    made of all videos. ``styles.json`` in the folder says how the frames were made; frames of other settings are not
+    added.
 
     Videos are shared by ranks and, within a rank, by the loader's workers: each is read once, its chunks one after
     another. The chunks are those of :class:`.WholeVideoDataset`. Only ``predict`` is offered.
@@ -62,7 +61,7 @@ class WholeVideoDataModule(LightningDataModule):
         video_dir: folder of the videos; by default guessed below root.
         chunk_megapixels: how much of a video is held at once; a style that looks at several frames gets it whole.
         quality: of JPEG, 1 to 100.
-        on_error: skip videos that cannot be read, or raise.
+        on_error: skip videos that cannot be read, or whose names cannot be those of folders, or raise.
         num_workers: processes that read; by default one a core, at most 8.
 
     Raises:
@@ -157,7 +156,7 @@ class WholeVideoDataModule(LightningDataModule):
         self.check()
         try:
             claim_styles(self.output, self.style_set, self.pattern, self._settings)
-            _remove_unfinished({self.output, *(folder.parent for task in self._all() for folder in task.folders)})
+            remove_unfinished({self.output, *(folder.parent for task in self._all() for folder in task.folders)})
         except DatasetExistsError:
             raise
         except OSError as error:
@@ -204,20 +203,23 @@ class WholeVideoDataModule(LightningDataModule):
             )
         if source.reader == "frames" and self.target_fps:
             raise OptionError("target_fps needs video files: a folder of frames does not tell its own rate.")
-        self._all()  # names that cannot be folders
+        self._all()  # where they are not skipped, names that cannot be folders end it here
         claim_styles(self.output, self.style_set, pattern, self._settings, write=False)
 
     def _all(self) -> list[StyleTask]:
         """Every video in every style."""
+        return [self._task(video) for video in self.source.videos]
+
+    def _task(self, video: SourceVideo) -> StyleTask:
         names, pattern = self.style_set.names, self.pattern
-        return [
-            StyleTask(
-                video,
-                tuple(range(len(names))),
-                tuple(pattern.folder(self.output, name, k, video.name) for k, name in enumerate(names, start=1)),
-            )
-            for video in self.source.videos
-        ]
+        try:
+            check_name("video", video.name)
+        except OptionError as error:
+            if self.on_error == "raise":
+                raise
+            return StyleTask(video, (), (), refused=str(error))
+        folders = tuple(pattern.folder(self.output, name, k, video.name) for k, name in enumerate(names, start=1))
+        return StyleTask(video, tuple(range(len(names))), folders)
 
     def setup(self, stage: str | None = None) -> None:
         """Find out what is missing; the first process does, for all.
@@ -231,7 +233,8 @@ class WholeVideoDataModule(LightningDataModule):
         found: Any = None
         if trainer is None or trainer.is_global_zero:
             everything = self._all()
-            missing = [task for task in map(_missing, everything) if task.styles]
+            left = (still_missing(task, self.pattern.suffix) for task in everything)
+            missing = [task for task in left if task.styles or task.refused]
             # with the layout, so that the other processes need not look at the annotations
             listed = VideoList(self.source.layout, self.source.reader, [])
             found = (missing, len(everything), listed)
@@ -278,18 +281,3 @@ def _style_set(styles: Sequence[str], seed: int) -> StyleSet:
 
 def _as_it_is(chunk: Any) -> Any:
     return chunk
-
-
-def _missing(task: StyleTask) -> StyleTask:
-    """The same video with the styles that it has no folder in."""
-    missing = [(style, folder) for style, folder in zip(task.styles, task.folders, strict=True) if not folder.is_dir()]
-    return StyleTask(task.video, tuple(style for style, _ in missing), tuple(folder for _, folder in missing))
-
-
-def _remove_unfinished(folders: Iterable[Path]) -> None:
-    """Remove the hidden folders and files that a run which was ended has left in these folders."""
-    for folder in folders:
-        if folder.is_dir():
-            for path in folder.glob(f".*{_UNFINISHED}"):
-                with suppress(OSError):  # one that cannot be removed does no harm
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()

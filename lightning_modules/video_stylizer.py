@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -19,6 +21,9 @@ __all__ = ("VideoStylizer",)
 # On a CPU few enough for the floats to fit into memory that the process has already: larger steps take twice as long.
 _PIXELS_PER_STEP = {"cpu": 2**18}
 _PIXELS_PER_STEP_ELSEWHERE = 2**22
+# Of the cores; the others read and write. PyTorch's threads spin while they wait for each other, so one without a core
+# of its own holds up all: on two busy cores two threads have taken forty times as long as one.
+_CORES_FOR_RENDERING = 0.75
 
 
 class VideoStylizer(LightningModule):
@@ -26,6 +31,9 @@ class VideoStylizer(LightningModule):
 
     A chunk is ``{"video": (1, 3, T, H, W) uint8, "styles": positions of the styles that are wanted}``, as
     WholeVideoDataModule gives it; one without ``"video"`` (a video that could not be read) has no frames.
+
+    On a CPU PyTorch gets three quarters of the cores (shared by the processes of the machine, at least one thread, and
+    no more than it was set to) while a chunk is rendered, and what it had before afterwards: the others read and write.
 
     Args:
         styles: names of styles, or files of networks that stylise; by default those of the data module.
@@ -44,9 +52,11 @@ class VideoStylizer(LightningModule):
     def __init__(self, styles: Sequence[str] | None = None, seed: int = 0) -> None:
         super().__init__()
         self.style_set = None if styles is None else StyleSet(list(styles), seed=seed)
+        self._processes = 1
 
     def setup(self, stage: str) -> None:
-        """Take the styles of the data module."""
+        """Take the styles of the data module, and see how many processes share the machine."""
+        self._processes = max(1, getattr(self.trainer, "num_devices", 1))
         datamodule: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         wanted = getattr(datamodule, "style_set", None)
         if wanted is None:
@@ -81,7 +91,7 @@ class VideoStylizer(LightningModule):
                 f"{video.dtype}."
             )
         # frames are to be the same whatever the Trainer's precision is
-        with torch.autocast(video.device.type, enabled=False):
+        with torch.autocast(video.device.type, enabled=False), _threads(video.device, self._processes):
             return {style: self._styled(self.style_set, style, video) for style in batch["styles"]}
 
     def _styled(self, styles: StyleSet, style: int, video: Tensor) -> Tensor:
@@ -94,3 +104,20 @@ class VideoStylizer(LightningModule):
 def _pixels(clip: Tensor) -> Tensor:
     """A clip (1, 3, T, H, W) in [0, 1] as frames (T, H, W, 3), uint8."""
     return (clip[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 3, 0).contiguous()
+
+
+@contextmanager
+def _threads(device: torch.device, processes: int) -> Iterator[None]:
+    """Few enough threads of PyTorch that each has a core."""
+    before = torch.get_num_threads()
+    affinity = getattr(os, "sched_getaffinity", None)  # not on macOS and Windows
+    cores = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+    wanted = max(1, min(before, int(_CORES_FOR_RENDERING * cores) // processes))
+    if device.type != "cpu" or wanted == before:
+        yield
+        return
+    torch.set_num_threads(wanted)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -115,8 +115,8 @@ class ActionProtocol:
         num_examples: pairs for each seed, at most; ``n_examples``.
         seeds: one measurement each.
         num_styles: how many styles there are.
-        window: frames that a clip spans; ``n_sample_frames``: 64; X3D and MViT frames x rate, TimeSformer 256 (128 on
-            Something-Something V2).
+        window: frames that a clip spans, no fewer than it has; ``n_sample_frames``: 64; X3D and MViT frames x rate,
+            TimeSformer 256 (128 on Something-Something V2).
         num_frames: frames in a clip; of a SlowFast the fast ones.
         slow_frames: frames in a slow clip, for ``independent_pathways``.
         min_frames: frames that a video must have, and that are left from the start of a short one on.
@@ -162,6 +162,11 @@ class ActionProtocol:
             )
         if self.slow_frames is not None:
             check_counts(2, slow_frames=self.slow_frames)
+        if max(self.num_frames, self.slow_frames or 0) > self.window:
+            raise OptionError(
+                f"window={self.window} must not be below num_frames={self.num_frames} and "
+                f"slow_frames={self.slow_frames}: frames would be repeated, and a shuffled clip could be the same clip."
+            )
 
     @property
     def pairs_wanted(self) -> int:

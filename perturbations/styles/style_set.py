@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from typing import overload
+from typing import Any, overload
 
 from torch import Tensor
 
@@ -15,7 +15,7 @@ from .base import FrameStyle, Style
 from .network_style import NetworkStyle
 from .registry import get_style
 
-__all__ = ("DEFAULT_STYLES", "StyleSet")
+__all__ = ("DEFAULT_STYLES", "StyleSet", "style_set_hash")
 
 DEFAULT_STYLES: tuple[str, ...] = ("paint", "chalk", "neon", "relief")
 
@@ -65,12 +65,13 @@ class StyleSet(Sequence[Style]):
                 )
         self.seed = seed
         contents = [_content(style) for style in self._styles]
-        for position, content in enumerate(contents):
-            if content in contents[:position]:
+        texts = [_text(*content) for content in contents]
+        self.hash = style_set_hash(contents, seed)
+        for position, text in enumerate(texts):
+            if text in texts[:position]:
                 raise ValueError(
                     f"The style {self._styles[position].name!r} is in the set twice. Give each style once."
                 )
-        self.hash = hashlib.sha256(f"[{', '.join(contents)}], seed {seed}".encode()).hexdigest()[:12]
         default = self.names == DEFAULT_STYLES and all(isinstance(style, str) for style in styles) and seed == 0
         self.name = name or ("default" if default else "+".join(self.names))
 
@@ -117,15 +118,37 @@ class StyleSet(Sequence[Style]):
         return f"StyleSet({list(self.names)}, seed={self.seed}, name={self.name!r}, hash={self.hash!r})"
 
 
-def _content(style: Style) -> str:
-    """Return the text by which a style is known: name, version and parameters."""
-    values = [style.name, getattr(style, "version", None), getattr(style, "parameters", {})]
-    # nn.Module has a method `parameters`: weights do not enter the hash, so a network should carry a version instead.
-    values[2] = {} if callable(values[2]) else values[2]
+def style_set_hash(styles: Sequence[tuple[str, Any, Any]], seed: int = 0) -> str:
+    """Return the hash of a set of styles that are only known by what is written down of them.
+
+    Args:
+        styles: name, version and parameters of each, in order.
+        seed: the variant of the styles.
+
+    Raises:
+        ValueError: the parameters of one are not plain values.
+
+    Example:
+        >>> paint, neon = StyleSet(["paint", "neon"])
+        >>> written = [(style.name, style.version, style.parameters) for style in (paint, neon)]
+        >>> style_set_hash(written) == StyleSet(["paint", "neon"]).hash
+        True
+    """
+    texts = ", ".join(_text(*style) for style in styles)
+    return hashlib.sha256(f"[{texts}], seed {seed}".encode()).hexdigest()[:12]
+
+
+def _text(name: str, version: Any, parameters: Any) -> str:
     try:
-        return json.dumps(values, sort_keys=True)
+        return json.dumps([name, version, parameters], sort_keys=True)
     except TypeError as error:
         raise ValueError(
-            f"The parameters of the style {style.name!r} cannot be hashed: {error}. "
-            "Use numbers, strings, lists and dicts."
+            f"The parameters of the style {name!r} cannot be hashed: {error}. Use numbers, strings, lists and dicts."
         ) from error
+
+
+def _content(style: Style) -> tuple[str, Any, Any]:
+    """Return what a style is known by: name, version and parameters."""
+    parameters = getattr(style, "parameters", {})
+    # nn.Module has a method `parameters`: weights do not enter the hash, so a network should carry a version instead.
+    return style.name, getattr(style, "version", None), {} if callable(parameters) else parameters

@@ -22,6 +22,7 @@ from staticdropout.callbacks import styled_frames_writer
 from staticdropout.callbacks.styled_frames_writer import StyledFramesWriter
 from staticdropout.callbacks.video_folders import VideoFolders
 from staticdropout.datamodules import write_moving_shapes
+from staticdropout.datamodules.style_sources import list_videos
 from staticdropout.errors import FramesNotWrittenError, OptionError
 
 VIDEOS = "20bn-something-something-v2"
@@ -228,13 +229,37 @@ def test_a_video_that_another_run_finished_meanwhile_stays(
         begin(self)
         for target in self.targets:
             target.mkdir()
-            (target / "of_another.txt").touch()
+            (target / "000001.jpg").touch()
 
     monkeypatch.setattr(VideoFolders, "begin", with_another)
     stylize(source, tmp_path / "out", chunk_megapixels=CHUNK)
-    assert len(list((tmp_path / "out").rglob("of_another.txt"))) == 8
-    assert frames_in(tmp_path / "out") == {}
+    assert len(frames_in(tmp_path / "out")) == 8
+    assert set(frames_in(tmp_path / "out").values()) == {b""}  # those of the other run
     assert hidden_in(tmp_path / "out") == []
+
+
+def test_a_folder_in_the_way_that_holds_no_frame_of_the_video_costs_no_frames_in_silence(
+    source: Path, tmp_path: Path
+) -> None:
+    in_the_way = tmp_path / "out" / "style_2" / list_videos(source).videos[0].name / "another_video" / "notes.txt"
+    in_the_way.parent.mkdir(parents=True)
+    in_the_way.touch()
+    with pytest.raises(FramesNotWrittenError, match=r"not empty|exists"):
+        stylize(source, tmp_path / "out", chunk_megapixels=CHUNK)
+    assert in_the_way.exists()
+    shutil.rmtree(in_the_way.parents[1])
+    in_the_way.parents[1].mkdir()  # an empty folder is no video either
+    data, _ = stylize(source, tmp_path / "out", chunk_megapixels=CHUNK)
+    assert data.num_finished == 0
+    assert len(frames_in(tmp_path / "out")) == 64
+
+
+def test_a_name_as_long_as_the_file_system_allows_is_no_hindrance(tmp_path: Path) -> None:
+    folder = VideoFolders([str(tmp_path / ("é" * 127))])
+    folder.begin()
+    (folder.places[0] / "000001.jpg").touch()
+    folder.finish()
+    assert [path.name for path in tmp_path.iterdir()] == ["é" * 127]
 
 
 def test_broken_videos_are_counted_and_listed_and_made_when_they_are_mended(

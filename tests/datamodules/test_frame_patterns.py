@@ -125,3 +125,5 @@ def test_the_first_number_can_be_chosen_but_is_not_negative() -> None:
     assert FramePattern.of("ssv2", 0).first_frame == 0
     with pytest.raises(OptionError, match="first_frame=-1"):
         FramePattern.of("ssv2", -1)
+    with pytest.raises(OptionError, match="first_frame='x'"):
+        FramePattern.of("ssv2", "x")  # type: ignore[arg-type]

@@ -107,6 +107,38 @@ def test_two_styles_of_one_name_do_not_share_a_folder(tmp_path: Path) -> None:
     claim(tmp_path, *twins)  # by number they differ
 
 
+@pytest.mark.parametrize("seed", [0, 3])
+def test_a_choice_of_styles_has_the_hash_of_its_style_set_however_many_styles_there_are(
+    seed: int, tmp_path: Path
+) -> None:
+    twin = get_style("neon", sharpness=8.0)
+    claim(tmp_path, "paint", "chalk", "neon", "relief", seed=seed)
+    for choice in ([1, 3], [3, 1], [2], [1, 2, 3, 4]):
+        names = ("paint", "chalk", "neon", "relief")
+        chosen = [(number, names[number - 1]) for number in choice]
+        before = describe_styles(tmp_path, chosen, SSV2)
+        assert before["style_hash"] == StyleSet([name for _, name in chosen], seed=seed).hash
+        assert before["style_set"] == StyleSet([name for _, name in chosen], seed=seed).name
+        claim(tmp_path, *names, twin, seed=seed)
+        assert describe_styles(tmp_path, chosen, SSV2) == before
+        (tmp_path / STYLE_FILE).unlink()
+        claim(tmp_path, *names, seed=seed)
+    claim(tmp_path, *names, twin, seed=seed)
+    mixed = describe_styles(tmp_path, [(5, "neon"), (1, "paint")], SSV2)
+    assert mixed["style_hash"] == StyleSet([twin, "paint"], seed=seed).hash
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"first_frame": "x"}, {"first_frame": -1}, {"target_fps": "5"}, {"seed": 1.5}, {"styles": ["paint"]}]
+)
+def test_a_file_with_values_of_another_kind_is_refused(wrong: dict[str, Any], tmp_path: Path) -> None:
+    claim(tmp_path, "paint")
+    content = json.loads((tmp_path / STYLE_FILE).read_text())
+    (tmp_path / STYLE_FILE).write_text(json.dumps(content | wrong))
+    with pytest.raises(AnnotationError, match=STYLE_FILE):
+        read_style_file(tmp_path)
+
+
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"style_names": ["a"], "styles": []}'])
 def test_a_damaged_file_is_refused(content: str, tmp_path: Path) -> None:
     (tmp_path / STYLE_FILE).write_text(content)

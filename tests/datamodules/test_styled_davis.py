@@ -183,6 +183,9 @@ def test_what_is_missing_is_named(styled: Path, source: Path, tmp_path: Path) ->
         StyledDavisDataModule(str(styled), str(source)).val_dataloader()
     with pytest.raises(OptionError, match="clip_frames"):
         module(styled, source, clip_frames=3)
+    with pytest.raises(OptionError, match="styles=-1"):
+        module(styled, source, styles=-1)
+    assert module(styled, source, oddities="zero_offset").pair_protocol["oddities"] == ["zero_offset"]
     (copy / "JPEGImages/Lynx/swan/00000.png").write_bytes(b"no picture")
     with pytest.raises(VideoDecodeError, match=r"swan/00000\.png"):
         items(copy, source, styles=["Lynx", "Zuzka2"], limit=1)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -180,7 +181,7 @@ def test_styles_are_chosen_by_name_number_or_count(styled: Path) -> None:
     told = module(styled, styles=["style_4", "2"]).pair_protocol
     assert told["style_names"] == ["style_4", "style_2"]
     assert told["num_styles"] == 2
-    for wrong in (["style_9", "1"], ["1"], ["1", "1"], 7):
+    for wrong in (["style_9", "1"], ["1"], ["1", "1"], 7, -1, 0, 1, "style_1"):
         with pytest.raises(OptionError, match="style"):
             module(styled, styles=wrong)
 
@@ -200,6 +201,7 @@ def test_the_protocol_carries_the_hash_of_the_frames_or_that_of_styles_json(styl
     assert told["protocol"] == "kowal-action"
     assert told["seeds"] == [1, 2, 3, 4]
     assert told["oddities"] == ["extra_batch"]
+    assert module(styled, oddities="extra_batch").pair_protocol["oddities"] == ["extra_batch"]
     assert told["pairs_per_seed"] == 3
     assert (told["short_side"], told["crop_size"]) == (12, 8)
     assert json.loads(json.dumps(told)) == told
@@ -217,8 +219,82 @@ def test_different_numbers_of_frames_in_two_styles_are_refused_with_both(tmp_pat
     root = write_marked(tmp_path, {"10": 12, "11": 12})
     (root / "style_3" / "11" / "000012.png").unlink()
     with pytest.raises(AnnotationError, match=r"(?s)'11' has 12 frames in .*style_1.* and 11 in .*style_3"):
+        module(root, on_error="raise")
+    # what is not needed is not looked at
+    assert module(root, num_examples=1, on_error="raise").pair_protocol["pairs_per_seed"] == 1
+
+
+def test_a_video_that_is_not_whole_is_left_out_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    root = write_marked(tmp_path, dict.fromkeys(("10", "11", "12", "13", "14", "15"), 12))
+    shutil.rmtree(root / "style_2" / "11")
+    (root / "style_4" / "12" / "000005.png").unlink()
+    (root / "style_4" / "12" / "000013.png").touch()  # as many as in the others
+    for style in range(1, 5):
+        (root / f"style_{style}" / "13" / "000007.png").unlink()
+    (root / "style_1" / "14" / "0000012.png").touch()  # a number twice
+    with caplog.at_level("INFO"):
+        data = module(root, seeds=(1,))
+    assert sorted(data.left_out) == ["11", "12", "13", "14"]
+    assert "12 frames" in data.left_out["11"]
+    assert "0 in" in data.left_out["11"]
+    assert "frame 8" in data.left_out["13"]
+    assert "where 7 is expected" in data.left_out["13"]
+    assert "4 of 6 videos are left out" in caplog.text
+    assert data.left_out["11"] in caplog.text
+    assert "1 more" in caplog.text
+    (batch,) = data.val_dataloader()
+    assert batch["id"] == ["10", "15"]
+    for name in ("10", "15"):
+        shutil.rmtree(root / "style_3" / name)
+    with pytest.raises(AnnotationError, match=r"6 are not whole.*Video '10' has 12 frames"):
         module(root)
-    assert module(root, num_examples=1).pair_protocol["pairs_per_seed"] == 1  # what is not needed is not looked at
+    for video in (root / "style_3").iterdir():
+        shutil.rmtree(video)
+    with pytest.raises(DatasetNotFoundError, match="no videos in the style 'style_3'"):
+        module(root)
+    assert module(root, styles=["style_1", "style_4"], seeds=(1,)).pair_protocol["pairs_per_seed"] == 3
+
+
+def test_the_first_number_is_that_of_styles_json_where_there_is_one(tmp_path: Path) -> None:
+    root = write_marked(tmp_path, {"10": 12, "11": 12})
+    for style in range(1, 5):
+        (root / f"style_{style}" / "11" / "000001.png").unlink()
+    assert not module(root).left_out  # nothing says that there was one
+    content = {"style_set": "mine", "style_names": list("abcd"), "style_hash": "abc", "pattern": MARKED.text}
+    write_json(root / "styles.json", {**content, "first_frame": 1, "styles": [{}] * 4})
+    data = module(root)
+    assert list(data.left_out) == ["11"]
+    assert "frame 2" in data.left_out["11"]
+
+
+@pytest.mark.parametrize(
+    ("there", "given", "advice"),
+    [
+        ("release", "ssv2", "set --data.pattern release"),
+        ("ssv2", "release", "set --data.pattern ssv2"),
+        ("activitynet", "diving48", "set --data.pattern ssv2"),
+        ("release", "activitynet", "set --data.pattern release"),
+        ("style_{k}/{video}/x{frame:03d}.png", "ssv2", "set --data.pattern 'style_{k}/{video}/x{frame:03d}.png'"),
+    ],
+)
+def test_a_pattern_that_no_file_fits_is_answered_with_an_example_and_one_that_does(
+    there: str, given: str, advice: str, tmp_path: Path
+) -> None:
+    pattern = FramePattern.of(there)
+    root = write_marked(tmp_path, {"a/10": 9, "a/11": 9}, styles=2, pattern=pattern, names=("x", "y"))
+    with pytest.raises(OptionError) as refused:
+        module(root, pattern=given)
+    example = pattern.path("", "x", 1, "a/10", pattern.first_frame).as_posix()
+    for said in (FRAME_PATTERNS[given].text, example, advice):
+        assert said in str(refused.value)
+    assert not module(root, pattern=there).left_out
+
+
+def test_styles_without_any_picture_are_no_data_set(tmp_path: Path) -> None:
+    for style in (1, 2):
+        (tmp_path / f"style_{style}" / "10").mkdir(parents=True)
+    with pytest.raises(DatasetNotFoundError, match="no pictures"):
+        module(tmp_path)
 
 
 def test_a_broken_frame_skips_its_pairs_and_is_counted_or_raises(tmp_path: Path) -> None:

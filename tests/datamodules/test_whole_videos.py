@@ -103,6 +103,8 @@ def test_only_what_is_missing_is_read_and_leftovers_are_removed(shapes_root: Pat
     first, *others = [chunk["id"] for chunk in chunks(shapes_root, output)]
     for k, name in ((1, first), (2, first), (1, others[0])):
         (output / f"style_{k}" / name).mkdir(parents=True)
+        (output / f"style_{k}" / name / "000001.jpg").touch()
+    (output / "style_1" / others[1]).mkdir()  # without frames it is no video
     (output / "style_2" / f".{others[0]}.0a1b2c3d.unfinished").mkdir()
     (output / "style_2" / f".{others[0]}.0a1b2c3d.unfinished" / "000001.jpg").touch()
     (output / ".styles.json.x.unfinished").touch()
@@ -279,9 +281,40 @@ def escaping(root: Path) -> Path:
     return root
 
 
-def test_a_video_whose_name_leads_out_of_the_output_is_refused(escaping: Path, tmp_path: Path) -> None:
+def test_a_video_whose_name_leads_out_of_the_output_is_refused_or_skipped(escaping: Path, tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="stolen"):
-        chunks(escaping, tmp_path / "out")
+        chunks(escaping, tmp_path / "out", on_error="raise")
+    skipped, *others = chunks(escaping, tmp_path / "out")
+    assert "cannot be the name of a folder" in skipped["skipped"][0][1]
+    assert "video" not in skipped
+    assert [list(chunk["video"].shape) for chunk in others] == [[1, 3, 10, 32, 40]] * 3
+
+
+@pytest.mark.parametrize("names", [("a.mp4", "a/b.mp4"), ("z/a/b/c.mp4", "z/a.avi", "other.mp4")])
+def test_a_video_named_like_the_folder_of_another_is_refused(names: tuple[str, ...], tmp_path: Path) -> None:
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    for limit in (1, None):  # whichever come first
+        with pytest.raises(OptionError, match=r"begins with that of .*a'.*Rename"):
+            list_videos(tmp_path, limit=limit)
+
+
+def test_names_that_only_begin_alike_are_no_folders_of_each_other(tmp_path: Path) -> None:
+    for name in ("a.mp4", "ab.mp4", "a b/a.mp4", "c/a.mp4"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert [video.name for video in list_videos(tmp_path).videos] == ["a b/a", "a", "ab", "c/a"]
+
+
+def test_hidden_files_and_folders_are_no_videos(tmp_path: Path) -> None:
+    for name in ("good.mp4", "._good.mp4", ".hidden.mp4", ".cache/x.mp4", "deep/._x.mp4"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert [video.name for video in list_videos(tmp_path).videos] == ["good"]
+    (tmp_path / "good.mp4").unlink()
+    with pytest.raises(DatasetNotFoundError, match="video files"):
+        list_videos(tmp_path)
 
 
 def test_an_output_inside_the_data_set_is_refused(root: Path) -> None:

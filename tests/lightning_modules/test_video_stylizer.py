@@ -97,3 +97,36 @@ def test_styles_come_from_the_data_module_and_may_not_contradict_it(frames: np.n
         set_up(VideoStylizer(["relief", "neon"], seed=1), wanted)
     with pytest.raises(MisconfigurationException, match="no styles"):
         set_up(VideoStylizer(), None).predict_step(chunk(frames, 0), 0)
+
+
+@pytest.mark.parametrize(
+    ("cores", "before", "processes", "expected"),
+    [(2, 2, 1, 1), (16, 16, 1, 12), (16, 16, 4, 3), (16, 2, 1, 2), (1, 1, 4, 1)],
+)
+def test_threads_leave_cores_to_readers_and_writers_and_are_put_back(
+    cores: int, before: int, processes: int, expected: int, monkeypatch: pytest.MonkeyPatch, frames: np.ndarray
+) -> None:
+    seen: list[int] = []
+
+    class Watching:
+        name, temporal = "watching", False
+
+        def __call__(self, clip: Tensor, *, seed: int = 0) -> Tensor:
+            seen.append(torch.get_num_threads())
+            if clip.max() == 0:
+                raise RuntimeError("any")
+            return clip
+
+    module = VideoStylizer([Watching()])  # type: ignore[list-item]
+    module.trainer = SimpleNamespace(num_devices=processes, datamodule=None)  # type: ignore[assignment]
+    module.setup("predict")
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(cores), raising=False)
+    own = torch.get_num_threads()
+    try:
+        torch.set_num_threads(before)
+        module.predict_step(chunk(frames, 0), 0)
+        with pytest.raises(RuntimeError, match="any"):
+            module.predict_step(chunk(np.zeros_like(frames), 0), 0)
+        assert (seen, torch.get_num_threads()) == ([expected, expected], before)
+    finally:
+        torch.set_num_threads(own)

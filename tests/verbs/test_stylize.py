@@ -192,6 +192,30 @@ def test_a_data_set_of_which_nothing_can_be_read_is_an_error(source: Path, tmp_p
     assert len((tmp_path / "out/skipped.csv").read_text().splitlines()) == 6
 
 
+def test_hidden_files_are_no_videos_and_one_bad_name_costs_no_other_video(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "plain"
+    root.mkdir()
+    video = next((source / VIDEOS).iterdir())
+    shutil.copy(video, root / "good.webm")
+    for bad in ("._good.webm", ".hidden.webm", "back\\slash.webm"):
+        shutil.copy(video, root / bad)
+    run(root, tmp_path / "out", "--styles", "neon")
+    said = capsys.readouterr().out
+    assert "1 video styled, 6 frames" in said
+    assert "1 skipped" in said
+    assert "cannot be the name of a folder" in (tmp_path / "out/skipped.csv").read_text()
+    assert [path.name for path in (tmp_path / "out/style_1").iterdir()] == ["good"]
+    with pytest.raises(SystemExit, match="cannot be the name of a folder"):
+        run(root, tmp_path / "other", "--styles", "neon", "--on_error", "raise")
+    (root / "good").mkdir()
+    shutil.copy(video, root / "good" / "goal.webm")
+    with pytest.raises(SystemExit, match=r"begins with that of .*good\.webm"):
+        run(root, tmp_path / "other", "--styles", "neon")
+    assert not (tmp_path / "other").exists()
+
+
 @pytest.mark.skipif(not (REAL / "ssv2_mini").is_dir(), reason=f"no real videos at {REAL} (STATICDROPOUT_TEST_DATA)")
 def test_real_videos_come_out_styled_frame_by_frame(tmp_path: Path) -> None:
     root = REAL / "ssv2_mini"

@@ -188,11 +188,18 @@ def test_the_description_names_seeds_numbers_and_what_is_on_in_plain_values() ->
         {"slow_frames": 8},
         {"oddities": ("independent_pathways",)},
         {"slow_frames": 1, "oddities": ("independent_pathways",)},
+        {"window": 7, "num_frames": 8},
+        {"window": 8, "slow_frames": 9, "oddities": ("independent_pathways",)},
     ],
 )
 def test_numbers_out_of_range_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(OptionError):
         ActionProtocol(**options)  # type: ignore[arg-type]
+
+
+def test_a_clip_may_show_every_frame_of_its_window_but_none_twice() -> None:
+    for pair in ActionProtocol(window=8, num_frames=8).draw([(str(video), 40) for video in range(5)], seed=1):
+        assert pair.frames_a == tuple(range(pair.frames_a[0], pair.frames_a[0] + 8))
 
 
 def test_an_unknown_oddity_is_refused_with_close_names() -> None:
