@@ -23,7 +23,7 @@ from .option_checks import as_size, check_counts
 from .segmentation_dataset import SegmentationDataset, collate_frames
 from .segmentation_transforms import SegmentationEvalTransform
 from .style_provenance import describe_styles, styles_on_disk
-from .styled_frames import refuse_training
+from .styled_frames import note_styles, refuse_training
 from .styled_sequences import StyledFramePairs
 from .styled_videos import StyledFolder, choose_styles, find_pattern
 
@@ -145,12 +145,22 @@ class StyledDavisDataModule(LightningDataModule):
             max_flow=self.max_flow,
         )
 
+    def _pairs(self, frames: SegmentationDataset) -> StyledFramePairs:
+        """The pairs of all seeds."""
+        pattern = self._pattern or find_pattern(self.root, ["davis"])
+        wanted = self._styles
+        if wanted is None:
+            wanted = [style.name for style in styles_on_disk(self.root, pattern) if style.name not in _ORIGINALS]
+        folder = StyledFolder(self.root, pattern, choose_styles(self.root, pattern, wanted))
+        return StyledFramePairs(folder, frames, replace(self.protocol, num_styles=len(folder.styles)))
+
     def prepare_data(self) -> None:
         """Compute the flow that is missing; what :meth:`setup` would refuse in lists and masks is refused before."""
         if self._flow_options["method"] == "folder":
             return
         frames = self._frames()
         frames.check_frames()
+        self._pairs(frames).check()
         prepare_flow(frames.needed_flow(), frames.files.flow_dir, **self._flow_options)
 
     def setup(self, stage: str | None = None) -> None:
@@ -159,15 +169,12 @@ class StyledDavisDataModule(LightningDataModule):
         if self._dataset is not None:
             return
         frames = self._frames()
-        frames.check()
-        pattern = self._pattern or find_pattern(self.root, ["davis"])
-        wanted = self._styles
-        if wanted is None:
-            wanted = [style.name for style in styles_on_disk(self.root, pattern) if style.name not in _ORIGINALS]
-        folder = StyledFolder(self.root, pattern, choose_styles(self.root, pattern, wanted))
-        self.protocol = replace(self.protocol, num_styles=len(folder.styles))
-        dataset = StyledFramePairs(folder, frames, self.protocol)
+        dataset = self._pairs(frames)
         dataset.check()
+        frames.check()
+        folder, pattern = dataset.folder, dataset.folder.pattern
+        self.protocol = dataset.protocol
+        note_styles(len(folder.styles))
         flow = read_provenance(flow_folder(self._flow_dir, 1)) or {}
         self._described = {
             **self.protocol.description,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lightning import LightningDataModule
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch.utils.data import DataLoader
 
 from ..errors import AnnotationError, OptionError
@@ -32,10 +32,11 @@ from .styled_videos import (
 )
 from .video_source import Split, VideoSource
 
-__all__ = ("StyledFramesDataModule", "refuse_training")
+__all__ = ("StyledFramesDataModule", "note_styles", "refuse_training")
 
 _CONVENTIONS = ("release", "ssv2", "diving48", "activitynet")
 _SHOWN = 3  # of the videos that are left out
+_PAPER_STYLES = 4
 _FPS = 5.0  # at which the paper's frames of ActivityNet were extracted
 
 
@@ -49,6 +50,15 @@ def refuse_training(name: str, stage: str | None) -> None:
         raise OptionError(
             f"{name} gives pairs of styled clips to measure on and has nothing to train on. Measure a trained model "
             "with `lightning validate`; train on the data set itself."
+        )
+
+
+def note_styles(count: int) -> None:
+    """Tell of another number of styles than the paper has."""
+    if count != _PAPER_STYLES:
+        rank_zero_warn(
+            f"There are {count} styles, and the paper's protocol has {_PAPER_STYLES}: numbers cannot be compared with "
+            "those of four. The report names the styles."
         )
 
 
@@ -175,6 +185,7 @@ class StyledFramesDataModule(LightningDataModule):
         pattern = self._pattern or find_pattern(self.root, [self.layout, *_CONVENTIONS])
         folder = StyledFolder(self.root, pattern, choose_styles(self.root, pattern, self._styles))
         check_pattern(folder)
+        note_styles(len(folder.styles))
         self.protocol = replace(self.protocol, num_styles=len(folder.styles))
         listed = self._listed(folder)
         in_parts = any(video.spans is not None for video in listed)

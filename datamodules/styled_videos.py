@@ -161,6 +161,12 @@ def annotations_of(
     if layout == "none":
         return None
     root = Path(source_root) if source_root is not None else folder.root
+    if source_root is not None and not root.is_dir():
+        hint = (
+            "It is to be the data set that was stylised, for its annotations: set its folder with --data.source_root, "
+            "or null where they lie beside the styles."
+        )
+        raise DatasetNotFoundError(root, ["annotation files"], hint)
     found = (detect_video_layout(root) or detect_video_layout(labels_dir or root)) if layout == "auto" else layout
     if found is None:
         if source_root is None and labels_dir is None:

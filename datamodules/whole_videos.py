@@ -43,7 +43,7 @@ class WholeVideoDataModule(LightningDataModule):
     Args:
         root: folder of the data set.
         output: folder of the styled copies; not inside ``root``.
-        styles: names of styles, or files of networks that stylise.
+        styles: names of styles, or files of networks that stylise; a list, or one text with commas between them.
         seed: the variant of the styles.
         layout: of videos: ssv2, something_else, kinetics, diving48, activitynet; of sequences: davis2016, davis2017,
             youtube_vos, tao_vos, imagenet_vid, moca; videos or frames for a folder without annotations; auto to guess.
@@ -76,10 +76,10 @@ class WholeVideoDataModule(LightningDataModule):
         self,
         root: str,
         output: str,
-        styles: Sequence[str] = DEFAULT_STYLES,
+        styles: str | Sequence[str] = DEFAULT_STYLES,
         seed: int = 0,
         layout: str = "auto",
-        splits: Sequence[str] = ("validation",),
+        splits: str | Sequence[str] = ("validation",),
         limit: int | None = None,
         pattern: str | None = None,
         first_frame: int | None = None,
@@ -107,9 +107,9 @@ class WholeVideoDataModule(LightningDataModule):
         if not splits:
             raise OptionError("splits is empty: name one, such as validation, or all.")
         self.root, self.output = Path(root), Path(output)
-        self.style_set = _style_set(styles, seed)
+        self.style_set = _style_set(_parts(styles), seed)
         """The styles, in order."""
-        self.layout, self.splits, self.limit, self.reader = layout, tuple(splits), limit, reader
+        self.layout, self.splits, self.limit, self.reader = layout, tuple(_parts(splits)), limit, reader
         self.labels_dir, self.video_dir = labels_dir, video_dir
         self.target_fps, self.short_side = target_fps, short_side
         self.chunk_megapixels, self.quality, self.on_error = chunk_megapixels, quality, on_error
@@ -268,6 +268,11 @@ class WholeVideoDataModule(LightningDataModule):
             pin_memory=torch.cuda.is_available(),
             generator=torch.Generator().manual_seed(0),  # of the workers' seeds, else from the global generator
         )
+
+
+def _parts(texts: str | Sequence[str]) -> list[str]:
+    """The parts of a text with commas, or a list as it is."""
+    return [part.strip() for part in texts.split(",") if part.strip()] if isinstance(texts, str) else list(texts)
 
 
 def _style_set(styles: Sequence[str], seed: int) -> StyleSet:

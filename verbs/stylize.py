@@ -116,7 +116,10 @@ def stylize_data(
             enable_progress_bar=False,
             enable_model_summary=False,
         )
-        trainer.predict(VideoStylizer(), datamodule=data, return_predictions=False)
+        try:
+            trainer.predict(VideoStylizer(), datamodule=data, return_predictions=False)
+        except SystemExit:  # of Lightning, after Ctrl+C
+            raise SystemExit("Stopped. What has its final name is whole, and the same command goes on.") from None
     if not trainer.is_global_zero:
         return
     if data.num_finished:

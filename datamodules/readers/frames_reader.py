@@ -45,7 +45,8 @@ class FramesReader:
         if not self._path.is_dir():
             found = "it is a file, not a folder of frames" if self._path.is_file() else "there is no such folder"
             raise VideoDecodeError(self._path, self.name, found, "Video files are read with --data.reader decord.")
-        files = (file for file in self._path.iterdir() if file.suffix.lower() in _SUFFIXES)
+        # hidden files are no frames: macOS leaves ._0001.jpg beside 0001.jpg on other file systems
+        files = (f for f in self._path.iterdir() if f.suffix.lower() in _SUFFIXES and not f.name.startswith("."))
         self._files = sorted(files, key=_number)
         if not self._files:
             raise VideoDecodeError(self._path, self.name, "the folder holds no .jpg or .png file", _HINT)

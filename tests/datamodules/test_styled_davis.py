@@ -189,3 +189,12 @@ def test_what_is_missing_is_named(styled: Path, source: Path, tmp_path: Path) ->
     (copy / "JPEGImages/Lynx/swan/00000.png").write_bytes(b"no picture")
     with pytest.raises(VideoDecodeError, match=r"swan/00000\.png"):
         items(copy, source, styles=["Lynx", "Zuzka2"], limit=1)
+
+
+def test_missing_styles_are_found_before_flow_is_computed(styled: Path, source: Path, tmp_path: Path) -> None:
+    root = tmp_path / "styled"
+    shutil.copytree(styled, root)
+    shutil.rmtree(root / "JPEGImages" / NAMES[0] / SEQUENCES[0])
+    with pytest.raises(DatasetNotFoundError, match="frames of sequence"):
+        module(root, source, flow="dis", flow_dir=str(tmp_path / "flow"))
+    assert not (tmp_path / "flow").exists()

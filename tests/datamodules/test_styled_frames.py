@@ -356,3 +356,13 @@ def test_a_picture_in_grey_is_read_as_colour(tmp_path: Path) -> None:
         Image.new("L", (16, 12), 7).save(frame)
     (first, *_) = items(root)
     assert (first["video"] == 7).all()
+
+
+def test_another_number_of_styles_than_the_papers_is_told(styled: Path) -> None:
+    with pytest.warns(UserWarning, match="There are 2 styles, and the paper's protocol has 4"):
+        module(styled, styles=2)
+
+
+def test_the_data_set_that_was_stylised_is_asked_for_by_its_option(styled: Path, tmp_path: Path) -> None:
+    with pytest.raises(DatasetNotFoundError, match=r"--data\.source_root, or null where they lie beside the styles"):
+        module(styled, source_root=str(tmp_path / "none"), layout="ssv2")

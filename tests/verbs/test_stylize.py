@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -238,3 +239,25 @@ def test_real_sequences_keep_stems_and_size(tmp_path: Path) -> None:
     folder = tmp_path / "out/JPEGImages/relief" / video.name
     assert sorted(path.name for path in folder.iterdir()) == [path.name for path in video.frames]
     assert {Image.open(path).size for path in folder.iterdir()} == {Image.open(path).size for path in video.frames}
+
+
+def test_after_ctrl_c_it_says_how_to_go_on(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    handler = signal.getsignal(signal.SIGINT)  # which Lightning ignores from then on
+    monkeypatch.setattr("staticdropout.lightning_modules.video_stylizer.VideoStylizer.predict_step", stop)
+    with pytest.raises(SystemExit, match="the same command goes on"):
+        run(source, tmp_path / "out")
+    signal.signal(signal.SIGINT, handler)
+    assert hidden_in(tmp_path / "out") == []
+
+
+def test_styles_of_a_config_may_be_one_text_with_commas(source: Path, tmp_path: Path) -> None:
+    options = {"data.root": source, "data.output": tmp_path / "out", "data.styles": "paint,relief", "data.limit": 1}
+    more = {"data.num_workers": 0, "trainer.accelerator": "cpu", "trainer.devices": 1}
+    more |= {"trainer.default_root_dir": tmp_path}
+    cli.main(["predict", "--config", "stylize", *(f"--{name}={value}" for name, value in {**options, **more}.items())])
+    found = read_style_file(tmp_path / "out")
+    assert found is not None
+    assert found["style_names"] == ["paint", "relief"]
