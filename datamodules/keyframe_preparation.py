@@ -140,7 +140,7 @@ def _write(folder: Path, pictures: dict[str, Tensor], of: KeyframeClip | None = 
             f"{str(folder)!r} holds frames of another clip than {str(of.path)!r}. Remove the folder, or leave frames "
             "out to use what is there."
         )
-    for name in pictures.keys() - there.keys():
+    for name in (name for name in pictures if name not in there):
         file = io.BytesIO()
         Image.fromarray(pictures[name].permute(1, 2, 0).numpy()).save(file, format="png")
         write_whole(folder / f"{name}.png", file.getvalue())

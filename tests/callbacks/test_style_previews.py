@@ -68,7 +68,7 @@ def test_a_column_is_a_frame_as_it_is_as_the_network_paints_it_and_as_it_was_pai
     for file in files:
         sheet = np.asarray(Image.open(file))
         assert pictures_of(sheet) == [[0, 0, 0], [128, 128, 128], [255, 255, 255]]
-        assert (sheet[: 2 * HEAD] < 128).any(axis=(0, 2))[LABELS:].any(), "the columns have names"
+        assert (sheet[: 2 * HEAD, LABELS:] < 128).any(), "the columns have names"
         assert (sheet[:, :LABELS] < 128).any(), "the rows have names"
 
 

@@ -289,6 +289,12 @@ def test_more_keyframes_than_the_paper_has_are_allowed_with_a_note(
     assert caplog.text.count("5 keyframes") == 1
 
 
+def _emptied(folder: Path) -> Path:
+    shutil.rmtree(folder)
+    folder.mkdir()
+    return folder
+
+
 BROKEN: dict[str, tuple[Callable[[Path], object], type[StaticDropoutError], str]] = {
     "a keyframe without its twin": (
         lambda root: (root / "output/005.png").unlink(), AnnotationError, r"005\.png' has no painted twin"
@@ -325,11 +331,11 @@ BROKEN: dict[str, tuple[Callable[[Path], object], type[StaticDropoutError], str]
     "no keyframe": (lambda root: shutil.rmtree(root / "input"), AnnotationError, r"has no frame 003\.png in .*input"),
     "no painting": (lambda root: shutil.rmtree(root / "output"), DatasetNotFoundError, "docs/few_shot.md"),
     "an empty folder of paintings": (
-        lambda root: [file.unlink() for file in (root / "output").iterdir()],
+        lambda root: _emptied(root / "output"),
         AnnotationError, r"has no painted twin 003\.png",
     ),
     "nothing": (
-        lambda root: [shutil.rmtree(root / name) for name in ("input", "output")],
+        lambda root: (_emptied(root / "input"), _emptied(root / "output")),
         DatasetNotFoundError, "docs/few_shot.md",
     ),
     "no folder": (lambda root: shutil.rmtree(root), DatasetNotFoundError, "docs/few_shot.md"),

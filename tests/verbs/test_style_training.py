@@ -111,9 +111,12 @@ def test_between_the_steps_of_checkpoints_no_more_than_some_time_is_lost(
 ) -> None:
     saved: list[int] = []
     save = Trainer.save_checkpoint
-    monkeypatch.setattr(
-        Trainer, "save_checkpoint", lambda trainer, *a, **k: (saved.append(trainer.global_step), save(trainer, *a, **k))
-    )
+
+    def note(trainer: Trainer, *args: Any, **options: Any) -> None:
+        saved.append(trainer.global_step)
+        save(trainer, *args, **options)
+
+    monkeypatch.setattr(Trainer, "save_checkpoint", note)
     train("--steps=5", "--output=rare.ckpt")
     assert saved == [3, 5]
     saved.clear()
