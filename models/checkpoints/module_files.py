@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import io
 import pickle
-import pickletools
 import struct
 import sys
 import zipfile
@@ -14,7 +13,7 @@ from typing import Any, BinaryIO
 
 from ...errors import CheckpointError, UnsafeCheckpointError
 from .inert_objects import ALLOWED, InertModule, SavedStorage, SavedStorageType, inert_class
-from .pickles import TORCH_MAGIC, refusal
+from .pickles import TORCH_MAGIC, check_program, refusal
 from .reading import detect_format
 
 __all__ = ("read_object",)
@@ -89,9 +88,7 @@ class _InertUnpickler(pickle.Unpickler):
 def _unpickle(file: BinaryIO, storages: dict[str, SavedStorage] | None = None) -> Any:
     """Read one pickle from where the file stands, and leave it standing behind it."""
     start = file.tell()
-    for opcode, _, _ in pickletools.genops(file):
-        if opcode.name.startswith("EXT"):  # things that other code has registered with copyreg
-            raise UnsafeCheckpointError(refusal("an extension of pickle"))
+    check_program(file)
     end = file.tell()
     file.seek(start)
     unpickler = _InertUnpickler(file.read(end - start))

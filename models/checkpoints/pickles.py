@@ -11,13 +11,13 @@ import io
 import pickle
 import pickletools
 from collections import OrderedDict
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from ...errors import CheckpointError, UnsafeCheckpointError
 
-__all__ = ("is_legacy_torch", "is_pickle", "refusal", "restricted_loads", "safe_numpy_globals")
+__all__ = ("check_program", "is_legacy_torch", "is_pickle", "refusal", "restricted_loads", "safe_numpy_globals")
 
 TORCH_MAGIC = 0x1950A86A20F9469CFC6C  # the first object in every file of torch.save before its zip format
 
@@ -88,6 +88,38 @@ def is_pickle(data: bytes) -> bool:
     return True
 
 
+def check_program(file: BinaryIO) -> None:
+    r"""Go through the opcodes of a pickle without doing what they say, and refuse what only harm could mean.
+
+    That is an entry of the memo far beyond the last one: the unpickler makes room for all below it, which a few damaged
+    bytes can turn into all memory there is. And extensions, things that other code has registered with ``copyreg``.
+
+    Args:
+        file: stands at the beginning of the pickle, and behind its end afterwards.
+
+    Raises:
+        UnsafeCheckpointError: it asks for an extension.
+        CheckpointError: its memo is damaged.
+        ValueError: it is no pickle, or breaks off.
+
+    Example:
+        >>> check_program(io.BytesIO(pickle.dumps([1, 2])))
+        >>> check_program(io.BytesIO(b"\x80\x02]r\xff\xff\xff\xff."))  # doctest: +IGNORE_EXCEPTION_DETAIL
+        Traceback (most recent call last):
+            ...
+        CheckpointError: it is a pickle that is damaged: entry 4294967295 of its memo follows 3 opcodes.
+    """
+    for number, (opcode, argument, _) in enumerate(pickletools.genops(file)):
+        if opcode.name.startswith("EXT"):
+            raise UnsafeCheckpointError(refusal("an extension of pickle"))
+        if (
+            opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > number + 1
+        ):  # each entry takes an opcode
+            raise CheckpointError(
+                f"it is a pickle that is damaged: entry {argument} of its memo follows {number + 1} opcodes."
+            )
+
+
 class _RestrictedUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         full = f"{module}.{name}"
@@ -118,8 +150,9 @@ def restricted_loads(data: bytes) -> Any:
         UnsafeCheckpointError: it asks for builtins.print while it is read ...
     """
     try:
+        check_program(io.BytesIO(data))
         return _RestrictedUnpickler(io.BytesIO(data), encoding="latin1").load()
-    except UnsafeCheckpointError:
+    except CheckpointError:
         raise
     except Exception as error:  # a broken pickle can fail in any way
         raise CheckpointError(

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from staticdropout.errors import CheckpointError, UnsafeCheckpointError
 from staticdropout.models.checkpoints.inert_objects import ALLOWED
+from staticdropout.models.checkpoints.pickles import restricted_loads
 from staticdropout.models.checkpoints.whole_modules import read_whole_module
 
 # A throw-away package with the name that the authors' files ask for. Importing it leaves a trace.
@@ -329,6 +330,15 @@ def test_modules_that_hold_each_other_end_in_an_error(loop: str, tmp_path: Path)
     (tmp_path / "file.pth").write_bytes(in_zip(b"\x80\x02" + LOOPS[loop] + b"."))
     with pytest.raises(CheckpointError, match="hold each other"):
         read_whole_module(tmp_path / "file.pth")
+
+
+@pytest.mark.parametrize("entry", [b"r\xff\xff\xff\x7f", b"p999999999\n"])
+def test_a_memo_that_would_take_all_memory_is_refused(entry: bytes, tmp_path: Path) -> None:
+    (tmp_path / "file.pth").write_bytes(in_zip(b"\x80\x02]" + entry + b"."))
+    with pytest.raises(CheckpointError, match="of its memo follows 3 opcodes"):
+        read_whole_module(tmp_path / "file.pth")
+    with pytest.raises(CheckpointError, match="of its memo follows 3 opcodes"):
+        restricted_loads(b"\x80\x02]" + entry + b".")
 
 
 @pytest.mark.filterwarnings("ignore:invalid escape sequence:DeprecationWarning")  # of a damaged text in the pickle
