@@ -8,9 +8,10 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ("remove_leftovers", "write_whole")
+__all__ = ("UNFINISHED", "remove_leftovers", "write_whole")
 
-_UNFINISHED = ".unfinished"
+UNFINISHED = ".unfinished"
+"""Ending of hidden files and folders that have no final name yet."""
 
 
 def write_whole(path: Path, content: bytes | str) -> None:
@@ -26,7 +27,7 @@ def write_whole(path: Path, content: bytes | str) -> None:
         'whole'
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_UNFINISHED)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=UNFINISHED)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
@@ -52,6 +53,6 @@ def remove_leftovers(folder: Path) -> None:
         >>> [path.name for path in folder.iterdir()]
         ['b.txt']
     """
-    for path in folder.rglob(f".*{_UNFINISHED}"):
+    for path in folder.rglob(f".*{UNFINISHED}"):
         with suppress(OSError):  # one that cannot be removed does no harm
             path.unlink()

@@ -8,9 +8,10 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..files import UNFINISHED
+
 __all__ = ("VideoFolders",)
 
-_UNFINISHED = ".unfinished"
 _KEPT = 40  # characters of a name in that of a hidden folder, which must not be too long for the file system
 
 
@@ -39,7 +40,7 @@ class VideoFolders:
     def __init__(self, folders: Sequence[str]) -> None:
         self.targets = [Path(folder) for folder in folders]
         token = uuid.uuid4().hex[:8]
-        self.places = [folder.parent / f".{folder.name[:_KEPT]}.{token}{_UNFINISHED}" for folder in self.targets]
+        self.places = [folder.parent / f".{folder.name[:_KEPT]}.{token}{UNFINISHED}" for folder in self.targets]
 
     def begin(self) -> None:
         """Make the folders to write into."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import AnnotationError, DatasetNotFoundError, OptionError
+from .picture_folders import PICTURES
 from .pictures import picture_size
 
 __all__ = (
@@ -27,7 +28,6 @@ __all__ = (
 )
 
 INPUT, FILTERED, PAINTED, MASK = "input", "input_filtered", "output", "mask"
-_SUFFIXES = (".png", ".jpg", ".jpeg")
 _LAYOUT = (
     "Put each keyframe into input and its painted twin, of the same name and size, into output (docs/few_shot.md)."
 )
@@ -70,7 +70,7 @@ def pictures_in(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     files = folder.iterdir() if folder.is_dir() else ()
     for file in sorted(files, key=_number):
-        if file.suffix.lower() not in _SUFFIXES or file.name.startswith("."):
+        if file.suffix.lower() not in PICTURES or file.name.startswith("."):
             continue
         if (other := found.get(file.stem)) is not None:
             raise AnnotationError(f"{str(folder)!r} holds both {other.name} and {file.name}. Remove one of them.")

@@ -9,11 +9,10 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from ..files import UNFINISHED
 from .whole_video_chunks import StyleTask
 
 __all__ = ("remove_unfinished", "still_missing")
-
-_UNFINISHED = ".unfinished"
 
 
 def still_missing(task: StyleTask, suffix: str) -> StyleTask:
@@ -42,6 +41,6 @@ def remove_unfinished(folders: Iterable[Path]) -> None:
     """Remove the hidden folders and files that a run which was ended has left in these folders."""
     for folder in folders:
         if folder.is_dir():
-            for path in folder.glob(f".*{_UNFINISHED}"):
+            for path in folder.glob(f".*{UNFINISHED}"):
                 with suppress(OSError):  # one that cannot be removed does no harm
                     shutil.rmtree(path) if path.is_dir() else path.unlink()

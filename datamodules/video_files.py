@@ -8,10 +8,11 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
+from .picture_folders import PICTURES
+
 __all__ = ("SUFFIXES", "VideoFiles", "video_folders")
 
 SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov")
-_PICTURES = (".jpg", ".jpeg", ".png")
 _DEPTH = 4  # folders below each other; links can go round in circles
 
 
@@ -78,7 +79,7 @@ def _frame_folders(folder: Path, depth: int = _DEPTH) -> Iterator[Path]:
         below = [Path(item.path) for item in items if item.is_dir()]
     for path in below:
         with os.scandir(path) as items:  # the first few tell: a folder may hold a thousand frames
-            pictures = any(item.name.lower().endswith(_PICTURES) for item in islice(items, 4))
+            pictures = any(item.name.lower().endswith(PICTURES) for item in islice(items, 4))
         if pictures:
             yield path
         elif depth > 1:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
 
 from ...errors import AnnotationError
+from ..picture_folders import PICTURES
 from ..sequences import VideoSequence
 
 __all__ = (
@@ -22,7 +23,6 @@ __all__ = (
     "report_gaps",
 )
 
-_SUFFIXES = (".jpg", ".jpeg", ".png")
 _CHECK = "Fetch the data set again, or see all problems with `staticdropout data check`."
 
 
@@ -73,7 +73,7 @@ def list_pictures(folder: Path) -> dict[str, Path]:
     """
     if not folder.is_dir():
         return {}
-    found = (path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES and not path.name.startswith("."))
+    found = (path for path in folder.iterdir() if path.suffix.lower() in PICTURES and not path.name.startswith("."))
     return {path.stem: path for path in sorted(found, key=lambda path: (_natural(path.stem), path.suffix))}
 
 

@@ -10,12 +10,12 @@ import numpy as np
 from PIL import Image
 
 from ...errors import VideoDecodeError
+from ..picture_folders import PICTURES
 from .base import Frames, Indices, as_read_error, checked_frames, checked_indices, scaled_size
 
 __all__ = ("FramesReader",)
 
 _HINT = "Extract the frames again, or leave the clip out with --data.on_error skip."
-_SUFFIXES = {".jpg", ".jpeg", ".png"}
 
 
 def _number(path: Path) -> tuple[int, str]:
@@ -46,7 +46,7 @@ class FramesReader:
             found = "it is a file, not a folder of frames" if self._path.is_file() else "there is no such folder"
             raise VideoDecodeError(self._path, self.name, found, "Video files are read with --data.reader decord.")
         # hidden files are no frames: macOS leaves ._0001.jpg beside 0001.jpg on other file systems
-        files = (f for f in self._path.iterdir() if f.suffix.lower() in _SUFFIXES and not f.name.startswith("."))
+        files = (f for f in self._path.iterdir() if f.suffix.lower() in PICTURES and not f.name.startswith("."))
         self._files = sorted(files, key=_number)
         if not self._files:
             raise VideoDecodeError(self._path, self.name, "the folder holds no .jpg or .png file", _HINT)
